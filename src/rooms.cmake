@@ -1,0 +1,41 @@
+# The rooms, lowest floor first. A room links to what stands below it only.
+
+find_program(GIT git)
+set(SSMAX_GIT_HASH unknown)
+if(GIT)
+  execute_process(COMMAND ${GIT} -C ${CMAKE_SOURCE_DIR} rev-parse --short=12 HEAD
+                  OUTPUT_VARIABLE SSMAX_GIT_HASH OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+endif()
+configure_file(src/base/version.h.in generated/base/version.h @ONLY)
+configure_file(src/device/build.h.in generated/device/build.h @ONLY)
+
+# One registry line per folder of src/normalizers; no central list to edit.
+file(GLOB normalizer_folders CONFIGURE_DEPENDS LIST_DIRECTORIES true
+     RELATIVE ${CMAKE_SOURCE_DIR}/src/normalizers ${CMAKE_SOURCE_DIR}/src/normalizers/*)
+set(SSMAX_NORMALIZER_DECLARATIONS "")
+set(SSMAX_NORMALIZER_ENTRIES "")
+foreach(folder ${normalizer_folders})
+  if(IS_DIRECTORY ${CMAKE_SOURCE_DIR}/src/normalizers/${folder})
+    string(APPEND SSMAX_NORMALIZER_DECLARATIONS
+           "namespace ${folder} {\nNormalizerEntry entry();\n}\n")
+    string(APPEND SSMAX_NORMALIZER_ENTRIES "      ${folder}::entry(),\n")
+  endif()
+endforeach()
+configure_file(src/normalizers/registry_list.h.in generated/normalizers/registry_list.h @ONLY)
+
+ssmax_room(base DEPENDS nlohmann_json::nlohmann_json spdlog::spdlog PkgConfig::xxhash Threads::Threads)
+ssmax_room(device DEPENDS base OpenMP::OpenMP_CXX DNNL::dnnl)
+ssmax_room(corpus DEPENDS base PkgConfig::pcre2)
+ssmax_room(params DEPENDS device)
+ssmax_room(comm DEPENDS device)
+ssmax_room(kernels DEPENDS device)
+ssmax_room(normalizers DEPENDS kernels)
+ssmax_room(optim DEPENDS kernels params)
+ssmax_room(checkpoint DEPENDS params corpus)
+ssmax_room(model DEPENDS normalizers optim)
+ssmax_room(evaluation DEPENDS model corpus)
+ssmax_room(train DEPENDS evaluation model optim checkpoint comm corpus)
+
+file(GLOB app_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/app/*.cpp)
+add_executable(ssmax ${app_sources})
+target_link_libraries(ssmax PRIVATE train evaluation model checkpoint corpus normalizers CLI11::CLI11)

@@ -1,0 +1,29 @@
+# One test program per room: every tests/ROOM/**/*_test.cpp, linked to the room it tests.
+include(GoogleTest)
+
+# ssmax_tests(ROOM [LIBRARIES ...] [LABELS ...]): the program ROOM_tests.
+function(ssmax_tests room)
+  cmake_parse_arguments(TESTS "" "" "LIBRARIES;LABELS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${room}/*_test.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(${room}_tests ${sources})
+  target_include_directories(${room}_tests PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  target_compile_definitions(${room}_tests PRIVATE SSMAX_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  target_link_libraries(${room}_tests PRIVATE ${TESTS_LIBRARIES} GTest::gtest_main)
+  gtest_discover_tests(${room}_tests TEST_PREFIX ${room}. DISCOVERY_TIMEOUT 60
+                       PROPERTIES LABELS "${room};${TESTS_LABELS}")
+endfunction()
+
+ssmax_tests(base LIBRARIES base)
+ssmax_tests(device LIBRARIES device)
+ssmax_tests(corpus LIBRARIES corpus)
+ssmax_tests(params LIBRARIES params)
+ssmax_tests(kernels LIBRARIES kernels)
+ssmax_tests(normalizers LIBRARIES normalizers)
+ssmax_tests(optim LIBRARIES optim)
+ssmax_tests(checkpoint LIBRARIES checkpoint)
+ssmax_tests(model LIBRARIES model)
+ssmax_tests(evaluation LIBRARIES evaluation)
+ssmax_tests(train LIBRARIES train)
