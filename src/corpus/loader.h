@@ -1,0 +1,119 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "corpus/shard.h"
+
+namespace ssmax::corpus {
+
+enum class Order { shuffled, sequential };
+
+struct LoaderOptions {
+  std::vector<std::string> files;       // shards or globs of shards
+  std::int64_t sequence_length = 1024;  // T
+  std::int64_t batch_sequences = 1;     // B, per call of next() and per rank
+  std::int64_t vocab_size = 0;          // every token id must be below it
+  std::uint64_t seed = 0;               // of the shuffle
+  Order order = Order::shuffled;
+  std::int64_t rank = 0;  // 0 <= rank < ranks
+  std::int64_t ranks = 1;
+  bool document_mask = false;     // fill Batch::first_key
+  std::int64_t end_of_text = -1;  // id in front of each document; -1: see default_end_of_text()
+};
+
+/// One rank's part of one global batch. The arrays belong to the loader and stay valid until its
+/// next call of next() or seek().
+struct Batch {
+  std::int64_t sequences = 0;               // B
+  std::int64_t length = 0;                  // T
+  std::int64_t position = 0;                // global sample index of row 0
+  std::span<const std::int32_t> tokens;     // (B, T)
+  std::span<const std::int32_t> targets;    // (B, T), the token after each
+  std::span<const std::int32_t> first_key;  // (B, T), empty without document_mask: position within
+                                            // the row of the first token of the query's document
+};
+
+/// Reads batches of samples from token shards.
+///
+/// Sample: T + 1 consecutive tokens of one shard; samples start at every T-th token of a shard and
+/// never cross into another, so n = sum over shards of floor((tokens - 1) / T).
+/// Order: the sample with global index i is sample permutation(seed, i / n)(i mod n), or i mod n
+/// when sequential. It depends on nothing else, so the position is one integer.
+/// Ranks: global batch g is the samples [g B R, (g + 1) B R); rank r takes the r-th run of B.
+///
+/// The next batch is read by a background thread; its errors are thrown by next(), with kind data.
+class Loader {
+ public:
+  /// Opens and checks every shard; Error(data) when they hold fewer samples than B R.
+  explicit Loader(const LoaderOptions& options);
+  ~Loader();
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  /// The batch at position(), which then advances by B R. After an error the position is unchanged.
+  Batch next();
+
+  /// Global sample index of the first sample of the next global batch; the same on every rank.
+  std::int64_t position() const { return position_; }
+  void seek(std::int64_t position);
+
+  /// Samples of one epoch, n.
+  std::int64_t samples() const { return samples_; }
+  std::int64_t epoch() const { return position_ / samples_; }
+  std::int64_t tokens() const { return tokens_; }
+  std::int64_t end_of_text() const { return options_.end_of_text; }
+  const LoaderOptions& options() const { return options_; }
+
+  /// 32 hexadecimal digits that change with the files' names (without folders), sizes, headers and
+  /// content (16 blocks of 4 KiB of each file). Not with seed, T, B or the ranks.
+  const std::string& fingerprint() const { return fingerprint_; }
+
+ private:
+  struct Buffer {
+    std::int64_t position = -1;  // -1: nothing read
+    std::vector<std::int32_t> tokens, targets, first_key;
+    std::exception_ptr error;
+  };
+
+  void fill(Buffer& buffer) const;
+  void read_sample(Buffer& buffer, std::vector<std::int32_t>& window, std::int64_t row) const;
+  void request(std::int64_t position);
+  void wait();
+  void run();
+
+  LoaderOptions options_;
+  std::vector<Shard> shards_;
+  std::vector<std::int64_t> first_sample_;  // of each shard, ascending, and n at the end
+  std::int64_t samples_ = 0;
+  std::int64_t tokens_ = 0;
+  std::string fingerprint_;
+  std::int64_t position_ = 0;
+
+  Buffer current_, ahead_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool requested_ =
+      false;  // guarded by mutex_, as is stop_; ahead_ belongs to the thread while set
+  bool stop_ = false;
+  std::thread thread_;
+};
+
+/// Where `index` of [0, count) goes in the shuffle of an epoch: a bijection of [0, count) and a
+/// pure function of its arguments. A Feistel network over the smallest even number of bits that
+/// holds count, with Philox as round function, walked until the result is below count (Black and
+/// Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002).
+std::int64_t shuffled_index(std::uint64_t seed, std::int64_t epoch, std::int64_t index,
+                            std::int64_t count);
+
+/// The end-of-text id of a shard: that of manifest.json in its folder, else what the format's
+/// first users write: 50256 (GPT-2) for uint16 tokens, 128000 (Llama 3) for uint32.
+std::int64_t default_end_of_text(const Shard& shard);
+
+}  // namespace ssmax::corpus
