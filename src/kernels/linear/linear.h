@@ -1,0 +1,22 @@
+#pragma once
+
+#include "kernels/op.h"
+
+namespace ssmax::kernels {
+
+// M rows, K inputs, N outputs. Activations f32, bf16 or f64; sums in f32 (f64 for f64).
+
+/// y (M, N) = or += x (M, K) weight (N, K)^T + bias (N) (may be empty). All of one dtype.
+void linear(Stream& stream, const Tensor& y, const ConstTensor& x, const ConstTensor& weight,
+            const ConstTensor& bias, Write write = Write::overwrite);
+
+/// dx (M, K) = or += dy (M, N) weight (N, K). All of one dtype.
+void linear_input_gradient(Stream& stream, const Tensor& dx, const ConstTensor& dy,
+                           const ConstTensor& weight, Write write = Write::overwrite);
+
+/// dweight (N, K) += dy (M, N)^T x (M, K); dbias (N) += column sums of dy (may be empty).
+/// Gradients are f32 (f64 for f64) and are always added to.
+void linear_weight_gradient(Stream& stream, const Tensor& dweight, const Tensor& dbias,
+                            const ConstTensor& dy, const ConstTensor& x);
+
+}  // namespace ssmax::kernels
