@@ -27,7 +27,7 @@ struct JsonValue {
   static JsonValue of(std::int64_t value);
   static JsonValue of(double value);
   static JsonValue of(std::string_view value);
-  static JsonValue of(const char* value) { return of(std::string_view(value)); }
+  static JsonValue of(const char* value);
   static JsonValue raw(std::string_view value);
   static JsonValue array();
   static JsonValue object();

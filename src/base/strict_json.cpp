@@ -289,6 +289,8 @@ JsonValue JsonValue::of(std::string_view value) {
   return result;
 }
 
+JsonValue JsonValue::of(const char* value) { return of(std::string_view(value)); }
+
 JsonValue JsonValue::raw(std::string_view value) {
   JsonValue result = of(value);
   result.type = Type::raw;
