@@ -112,7 +112,10 @@ class ConfigReader {
 };
 
 JsonValue write(const SectionInfo& info, const void* object);
+/// Of a whole config file.
 JsonValue schema(const SectionInfo& info, std::string_view title);
+/// Of one section with those defaults.
+JsonValue section_schema(const SectionInfo& info, const void* defaults);
 std::string explain(const SectionInfo& info, std::string_view prefix);
 std::vector<ConfigDifference> differences(const JsonValue& left, const JsonValue& right);
 

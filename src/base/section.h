@@ -164,7 +164,7 @@ AnySection make_section() {
 class KindSection {
  public:
   /// Throws Error(usage) naming the nearest kind when the table has no such kind.
-  KindSection(KindTable table, std::string_view kind);
+  KindSection(KindTable kinds, std::string_view kind);
 
   const std::string& kind() const { return kind_; }
   KindTable table() const { return table_; }

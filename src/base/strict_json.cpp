@@ -336,9 +336,9 @@ std::string describe(const JsonValue& value) {
     case JsonValue::Type::number:
       return value.text.empty() ? to_text(value) : printable(value.text, 40);
     case JsonValue::Type::string:
-      return "the string " + quoted(value.text, 40);
+      return "the string " + in_quotes(value.text, 40);
     case JsonValue::Type::raw:
-      return quoted(value.text, 40);
+      return in_quotes(value.text, 40);
     case JsonValue::Type::array:
       return "a list";
     case JsonValue::Type::object:

@@ -14,7 +14,7 @@ std::size_t find_invalid_utf8(std::string_view text);
 std::string printable(std::string_view text, std::size_t limit = 80);
 
 /// printable() between double quotes.
-std::string quoted(std::string_view text, std::size_t limit = 80);
+std::string in_quotes(std::string_view text, std::size_t limit = 80);
 
 /// Least number of insertions, deletions, replacements and swaps of neighbors from a to b.
 std::size_t edit_distance(std::string_view a, std::string_view b);
