@@ -1,0 +1,120 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/manifest.h"
+#include "checkpoint/safetensors.h"
+
+/// Checkpoints of a run: RUN/checkpoints/step_00001000/{manifest.json, model.safetensors,
+/// optimizer.safetensors} and RUN/checkpoints/latest, a hint for people.
+///
+///   // At the start, on rank 0, before anything else is written into the folder:
+///   checkpoint::RunLock lock(run_folder);                       // checkpoint/lock.h
+///   checkpoint::CheckpointStore store(run_folder, config.checkpoint.keep);
+///   const auto files = [&] {                                    // checkpoint/match.h
+///     return checkpoint::tensor_files(
+///         checkpoint::model_tensors(parameters),
+///         checkpoint::moment_tensors(parameters, first_moment, second_moment));
+///   };
+///   for (const std::string& warning : store.prepare(checkpoint::estimated_bytes(files()))) ...
+///
+///   // Resume where the run stopped; nothing when it never saved (checkpoint/load.h):
+///   if (const auto checkpoint = checkpoint::load_newest(run_folder)) {
+///     for (const std::string& warning : checkpoint->warnings()) ...
+///     checkpoint::load_parameters(*checkpoint, parameters);
+///     const auto moments =
+///         checkpoint::load_moments(*checkpoint, parameters, first_moment, second_moment);
+///     optimizer.set_step_counts(moments.step_counts);
+///     loader.seek(checkpoint->manifest().global_sample_index);
+///   }
+///
+///   // Start another run from a checkpoint, with another normalizer:
+///   const auto start = checkpoint::load(config.start.checkpoint);
+///   const auto report = checkpoint::load_parameters(start, parameters, {"model.normalizer"});
+///   print(checkpoint::to_text(report));
+///
+///   // Save in the background (checkpoint/background_saver.h); every step ask how it went:
+///   checkpoint::BackgroundSaver saver(store);
+///   checkpoint::Manifest manifest;
+///   manifest.step = step; manifest.config = base::config_text(config); ...
+///   checkpoint::add_step_counts(manifest, parameters, optimizer.step_counts());
+///   saver.start(manifest, files());
+///   for (const checkpoint::SaveOutcome& outcome : saver.poll()) ...  // log report or error
+///   for (const checkpoint::SaveOutcome& outcome : saver.wait()) ...  // at the end
+namespace ssmax::checkpoint {
+
+inline constexpr char kModelFile[] = "model.safetensors";
+inline constexpr char kOptimizerFile[] = "optimizer.safetensors";
+
+/// The tensors of one file of a checkpoint.
+struct TensorFile {
+  std::string name;
+  std::vector<NamedTensor> tensors;
+};
+
+/// model.safetensors and, unless `optimizer` is empty, optimizer.safetensors.
+std::vector<TensorFile> tensor_files(std::vector<NamedTensor> model,
+                                     std::vector<NamedTensor> optimizer = {});
+
+/// Bytes that one checkpoint of these files takes on disk; an upper bound of its manifest included.
+std::int64_t estimated_bytes(const std::vector<TensorFile>& files);
+
+/// What a save did.
+struct SaveReport {
+  std::filesystem::path folder;
+  std::int64_t bytes = 0;
+  std::vector<std::string> warnings;  ///< what went wrong after the checkpoint was safe
+};
+
+/// Called once all files but the manifest are on disk, with whether this process succeeded; returns
+/// whether all ranks did. The checkpoint is dropped when it returns false.
+using Agree = std::function<bool(bool ok)>;
+
+/// The folder of a checkpoint within a run: RUN/checkpoints/step_00001000.
+std::filesystem::path checkpoints_folder(const std::filesystem::path& run_folder);
+std::string step_folder_name(std::int64_t step);
+/// The step of a folder's name; -1 when it is no name of a complete checkpoint.
+std::int64_t step_of_folder_name(const std::string& name);
+
+/// The step folders of a run, newest first; empty when there are none.
+std::vector<std::filesystem::path> step_folders(const std::filesystem::path& run_folder);
+
+/// Writes the checkpoints of one run. The caller holds the run's lock.
+class CheckpointStore {
+ public:
+  /// Keeps the `keep` newest checkpoints, at least 2: the older one is what a damaged one falls
+  /// back to. Touches nothing yet.
+  CheckpointStore(std::filesystem::path run_folder, std::int64_t keep);
+
+  /// Makes the folder, removes what dead runs left (step_*.tmp.*, .trash-*), checks that a file can
+  /// be written and that (keep + 1) checkpoints of `checkpoint_bytes` fit. Those that are there
+  /// already count as free. Error(disk) names the folder, needed and free bytes and
+  /// checkpoint.keep. Returns warnings.
+  std::vector<std::string> prepare(std::int64_t checkpoint_bytes) const;
+
+  /// Writes the checkpoint of manifest.step; `files` of the manifest are filled in. The folder
+  /// appears under its name complete or not at all; one of the same step is replaced. After that
+  /// old ones are removed; what fails then is a warning. Error(disk) names path, needed and free
+  /// bytes, and nothing of this save is left.
+  SaveReport save(Manifest manifest, const std::vector<TensorFile>& files,
+                  const Agree& agree = {}) const;
+
+  const std::filesystem::path& folder() const { return folder_; }  ///< RUN/checkpoints
+
+ private:
+  void write_files(const std::filesystem::path& temporary, Manifest& manifest,
+                   const std::vector<TensorFile>& files, const Agree& agree) const;
+  std::vector<std::string> commit(const std::filesystem::path& temporary,
+                                  const std::filesystem::path& final_folder,
+                                  std::int64_t step) const;
+  std::vector<std::string> remove_old(std::int64_t step) const;
+
+  std::filesystem::path folder_;
+  std::int64_t keep_;
+};
+
+}  // namespace ssmax::checkpoint

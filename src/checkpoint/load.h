@@ -1,0 +1,66 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/manifest.h"
+#include "checkpoint/safetensors.h"
+
+namespace ssmax::checkpoint {
+
+/// A complete checkpoint: its manifest parses and every file has the size and hash it says.
+class LoadedCheckpoint {
+ public:
+  /// Reads and verifies a checkpoint's folder. Error(checkpoint) with file and reason.
+  explicit LoadedCheckpoint(const std::filesystem::path& folder);
+
+  const Manifest& manifest() const { return manifest_; }
+  const std::filesystem::path& folder() const { return folder_; }
+  /// One line for each newer checkpoint that was passed over, with file and reason.
+  const std::vector<std::string>& warnings() const { return warnings_; }
+
+  /// Of all files, in the order of the manifest and of their data.
+  const std::vector<TensorInfo>& tensors() const { return tensors_; }
+  /// nullptr when there is none.
+  const TensorInfo* find(std::string_view name) const;
+
+  /// See SafetensorsFile::read and read_converted.
+  void read(std::string_view name, const device::Tensor& destination) const;
+  void read_converted(std::string_view name, const device::Tensor& destination) const;
+
+ private:
+  friend std::optional<LoadedCheckpoint> load_newest(const std::filesystem::path& run_folder);
+
+  struct Place {
+    std::size_t file;
+    std::size_t tensor;
+  };
+
+  const SafetensorsFile& file_of(std::string_view name) const;
+
+  std::filesystem::path folder_;
+  Manifest manifest_;
+  std::vector<std::string> warnings_;
+  std::vector<SafetensorsFile> files_;
+  std::vector<TensorInfo> tensors_;
+  std::map<std::string, Place, std::less<>> places_;
+};
+
+/// The newest valid checkpoint of a run; those that are damaged are passed over with a warning.
+/// Nothing when the run has no step folders. Error(checkpoint) when it has some and none is valid:
+/// never a fresh start that nobody asked for.
+std::optional<LoadedCheckpoint> load_newest(const std::filesystem::path& run_folder);
+
+/// The checkpoint that a user names: a checkpoint's folder, which must be valid, or a run's folder,
+/// for its newest valid one. Error(checkpoint) when there is none.
+LoadedCheckpoint load(const std::filesystem::path& path);
+
+/// Compares the files of a manifest with a folder: one line per size or hash that differs.
+std::vector<std::string> verify_files(const Manifest& manifest,
+                                      const std::filesystem::path& folder);
+
+}  // namespace ssmax::checkpoint
