@@ -37,5 +37,8 @@ ssmax_room(evaluation DEPENDS model corpus)
 ssmax_room(train DEPENDS evaluation model optim checkpoint comm corpus)
 
 file(GLOB app_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/app/*.cpp)
-add_executable(ssmax ${app_sources})
-target_link_libraries(ssmax PRIVATE train evaluation model checkpoint corpus normalizers CLI11::CLI11)
+if(app_sources)
+  add_executable(ssmax ${app_sources})
+  target_link_libraries(ssmax PRIVATE train evaluation model checkpoint corpus normalizers
+                        CLI11::CLI11)
+endif()
