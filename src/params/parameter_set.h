@@ -54,7 +54,8 @@ struct ElementRange {
 class ParameterSet {
  public:
   /// Specs must come with non-decreasing sections. Sections and unpacked parameters start at a
-  /// multiple of kAlignment elements; gaps hold zeros.
+  /// multiple of kAlignment elements; gaps hold zeros. A packed parameter shares section, rank and
+  /// row length with its predecessor. Mistakes in the list throw std::logic_error.
   static constexpr std::int64_t kAlignment = 32;
 
   ParameterSet(std::vector<ParameterSpec> specs, DType compute, Gradients gradients, Arena& arena);
@@ -74,10 +75,10 @@ class ParameterSet {
     return section_ranges_[static_cast<std::size_t>(section)];
   }
 
-  Tensor master(int index) const { return slice(master_, index, 1); }
+  Tensor master(int index) const { return slice(master_, index); }
   /// What the kernels read: the master itself, or its bf16 copy.
-  ConstTensor weight(int index) const { return slice(compute_, index, 1); }
-  Tensor gradient(int index) const { return slice(gradients_, index, 1); }
+  ConstTensor weight(int index) const { return slice(compute_, index); }
+  Tensor gradient(int index) const { return slice(gradients_, index); }
   /// `count` packed parameters from `index` as one matrix: rows add up.
   ConstTensor packed_weight(int index, int count) const { return slice(compute_, index, count); }
   Tensor packed_gradient(int index, int count) const { return slice(gradients_, index, count); }
@@ -85,16 +86,20 @@ class ParameterSet {
   Tensor flat_master() const { return master_; }
   Tensor flat_compute() const { return compute_; }
   Tensor flat_gradients() const { return gradients_; }
-  bool has_compute_copy() const { return compute_.raw() != master_.raw() || copy_; }
+  /// Whether flat_compute() is a bf16 copy and not the master itself.
+  bool has_compute_copy() const { return compute_.dtype() != master_.dtype(); }
+  /// The part of a flat array of this layout (moments, say) that belongs to a parameter, or to
+  /// `count` packed ones; empty where `flat` is.
+  Tensor slice(const Tensor& flat, int index, int count = 1) const;
 
-  /// Draws every parameter from its own stream of (seed, name).
+  /// Draws every parameter from its own stream of (seed, name), and refreshes the bf16 copy.
   void initialize(Stream& stream, std::uint64_t seed) const;
   void initialize(Stream& stream, std::uint64_t seed, int index) const;
   /// Brings the bf16 copy up to date with the master weights; nothing to do without one.
   void refresh_compute(Stream& stream) const;
 
  private:
-  Tensor slice(const Tensor& flat, int index, int count) const;
+  void refresh_compute(Stream& stream, ElementRange range) const;
 
   std::vector<ParameterSpec> specs_;
   std::vector<ElementRange> ranges_;
@@ -103,7 +108,6 @@ class ParameterSet {
   Tensor master_;
   Tensor compute_;
   Tensor gradients_;
-  bool copy_ = false;
 };
 
 }  // namespace ssmax::params
