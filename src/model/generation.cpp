@@ -1,0 +1,139 @@
+#include "model/generation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/random.h"
+#include "kernels/cast/cast.h"
+
+namespace ssmax::model {
+
+namespace {
+
+constexpr std::int64_t kChunk = 64;
+constexpr std::uint64_t kSamplingStream = base::random_stream("sampling", 8);
+
+std::int32_t most_likely(std::span<const float> logits) {
+  return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+/// Ids by falling logit, then rising id, cut to the `top_k` first.
+std::vector<std::int32_t> candidates(std::span<const float> logits, std::int64_t top_k) {
+  std::vector<std::int32_t> ids(logits.size());
+  std::iota(ids.begin(), ids.end(), 0);
+  const auto before = [&](std::int32_t a, std::int32_t b) {
+    const float left = logits[static_cast<std::size_t>(a)];
+    const float right = logits[static_cast<std::size_t>(b)];
+    return left > right || (left == right && a < b);
+  };
+  const auto keep = top_k > 0 ? std::min(top_k, static_cast<std::int64_t>(ids.size()))
+                              : static_cast<std::int64_t>(ids.size());
+  std::partial_sort(ids.begin(), ids.begin() + keep, ids.end(), before);
+  ids.resize(static_cast<std::size_t>(keep));
+  return ids;
+}
+
+ActivationOptions chunk_options(const Model& model, std::int64_t batch, std::int64_t length,
+                                std::int64_t capacity) {
+  ActivationOptions options;
+  options.batch = batch;
+  options.length = length;
+  options.positions = capacity;
+  options.dtype = model.dtype();
+  options.purpose = Purpose::evaluation;
+  return options;
+}
+
+}  // namespace
+
+std::int32_t sample_token(std::span<const float> logits, const SamplingOptions& options,
+                          std::uint64_t index) {
+  if (options.temperature == 0.0 || options.top_k == 1) return most_likely(logits);
+  const std::vector<std::int32_t> ids = candidates(logits, options.top_k);
+  std::vector<double> weights;
+  const double top = logits[static_cast<std::size_t>(ids.front())];
+  for (const std::int32_t id : ids) {
+    weights.push_back(std::exp((logits[static_cast<std::size_t>(id)] - top) / options.temperature));
+  }
+  const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
+  std::size_t kept = 0;
+  double mass = 0.0;
+  while (kept < weights.size() && (kept == 0 || mass < options.top_p * total)) {
+    mass += weights[kept++];
+  }
+  double draw = base::random_uniform(options.seed, kSamplingStream, index) * mass;
+  for (std::size_t i = 0; i < kept; ++i) {
+    draw -= weights[i];
+    if (draw < 0.0) return ids[i];
+  }
+  return ids[kept - 1];
+}
+
+KvDecoder::KvDecoder(const Model& model, std::int64_t batch, std::int64_t capacity, Arena& arena)
+    : model_(model),
+      batch_(batch),
+      capacity_(capacity),
+      chunk_(model.config(), model.attention_row_values(),
+             chunk_options(model, batch, std::min(kChunk, capacity), capacity), arena),
+      single_(model.config(), model.attention_row_values(),
+              chunk_options(model, batch, 1, capacity), arena) {
+  const ModelConfig& config = model.config();
+  const Shape cache{batch, capacity, config.key_value_heads(), config.head_size()};
+  for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    caches_.push_back({arena.allocate("kv cache", model.dtype(), cache),
+                       arena.allocate("kv cache", model.dtype(), cache)});
+  }
+  tokens_ = arena.allocate("tokens", DType::i32, {batch, chunk_.options.length});
+  last_hidden_ = arena.allocate("generation", model.dtype(), {batch, config.hidden_size});
+  logits_ = arena.allocate("generation", model.dtype(), {batch, config.vocab_size});
+  host_logits_.resize(static_cast<std::size_t>(batch * config.vocab_size));
+}
+
+void KvDecoder::rewind(std::int64_t position) {
+  if (position < 0 || position > position_) {
+    throw base::Error(base::ErrorKind::usage, "cannot rewind to position " +
+                                                  std::to_string(position) + " of " +
+                                                  std::to_string(position_));
+  }
+  position_ = position;
+}
+
+void KvDecoder::feed_chunk(Stream& stream, Activations& activations,
+                           std::span<const std::int32_t> tokens, std::int64_t first,
+                           std::int64_t row_length) {
+  const std::int64_t length = activations.options.length;
+  host_tokens_.clear();
+  for (std::int64_t b = 0; b < batch_; ++b) {
+    const auto row = tokens.subspan(static_cast<std::size_t>(b * row_length + first),
+                                    static_cast<std::size_t>(length));
+    host_tokens_.insert(host_tokens_.end(), row.begin(), row.end());
+  }
+  const Tensor device_tokens(tokens_.raw(), DType::i32, {batch_, length}, tokens_.device());
+  device::copy(stream, device_tokens, device::view(host_tokens_.data(), {batch_, length}));
+  model_.forward_cached(stream, activations, device_tokens, position_, caches_, logits_,
+                        last_hidden_);
+  stream.synchronize();
+  position_ += length;
+}
+
+std::span<const float> KvDecoder::feed(Stream& stream, std::span<const std::int32_t> tokens) {
+  const auto row_length = static_cast<std::int64_t>(tokens.size()) / batch_;
+  if (position_ + row_length > capacity_) {
+    throw base::Error(base::ErrorKind::usage, "the context holds " + std::to_string(capacity_) +
+                                                  " tokens, asked for " +
+                                                  std::to_string(position_ + row_length));
+  }
+  std::int64_t done = 0;
+  while (done < row_length) {
+    Activations& activations = row_length - done >= chunk_.options.length ? chunk_ : single_;
+    feed_chunk(stream, activations, tokens, done, row_length);
+    done += activations.options.length;
+  }
+  const Tensor host = device::view(host_logits_.data(), logits_.shape());
+  kernels::cast(stream, host, logits_);
+  stream.synchronize();
+  return host_logits_;
+}
+
+}  // namespace ssmax::model

@@ -1,0 +1,129 @@
+#pragma once
+
+#include <array>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "base/config.h"
+#include "checkpoint/checkpoint_config.h"
+#include "corpus/data_config.h"
+#include "model/activations.h"
+#include "model/model_config.h"
+#include "optim/optimizer_config.h"
+#include "optim/spike_guard.h"
+
+namespace ssmax::train {
+
+enum class Precision : std::uint8_t { fp32, bf16, fp64 };
+constexpr auto enum_names(Precision) {
+  return std::to_array<base::EnumName<Precision>>(
+      {{Precision::fp32, "fp32"}, {Precision::bf16, "bf16"}, {Precision::fp64, "fp64"}});
+}
+
+enum class DeviceChoice : std::uint8_t { automatic, cpu, cuda };
+constexpr auto enum_names(DeviceChoice) {
+  return std::to_array<base::EnumName<DeviceChoice>>({{DeviceChoice::automatic, "auto"},
+                                                      {DeviceChoice::cpu, "cpu"},
+                                                      {DeviceChoice::cuda, "cuda"}});
+}
+
+struct TrainingConfig {
+  std::int64_t steps = 20000;
+  std::int64_t batch_sequences = 2048;
+  std::int64_t micro_batch_sequences = 0;
+  Precision precision = Precision::bf16;
+  DeviceChoice device = DeviceChoice::automatic;
+  model::Recompute recompute = model::Recompute::none;
+  std::int64_t threads = 0;
+
+  static constexpr auto fields() {
+    using T = TrainingConfig;
+    using base::at_least;
+    using base::field;
+    return std::tuple(
+        field("steps", &T::steps, "Optimizer steps of the whole run; 0 only writes a checkpoint",
+              at_least(0)),
+        field("batch_sequences", &T::batch_sequences, "Sequences of one optimizer step",
+              at_least(1)),
+        field("micro_batch_sequences", &T::micro_batch_sequences,
+              "Sequences of one forward and backward; 0 = the largest that suits the memory",
+              at_least(0)),
+        field("precision", &T::precision,
+              "bf16: bf16 activations and matmuls, fp32 master weights, moments and sums; fp64: "
+              "the slow reference"),
+        field("device", &T::device, "Where to train; auto = a GPU where there is one"),
+        field("recompute", &T::recompute,
+              "block keeps the inputs of blocks only and computes the rest again: less memory, "
+              "a third more work, the same bits"),
+        field("threads", &T::threads, "CPU threads; 0 = all", at_least(0)));
+  }
+};
+
+struct StartConfig {
+  std::string checkpoint;
+  std::vector<std::string> allow_change;
+
+  static constexpr auto fields() {
+    return std::tuple(
+        base::field("checkpoint", &StartConfig::checkpoint,
+                    "Checkpoint or run folder to start from; empty = from scratch"),
+        base::field("allow_change", &StartConfig::allow_change,
+                    "Config keys that may differ from the checkpoint's model, such as "
+                    "model.normalizer"));
+  }
+};
+
+struct ValidationConfig {
+  std::int64_t every_steps = 250;
+  std::int64_t batches = 20;
+
+  static constexpr auto fields() {
+    return std::tuple(
+        base::field("every_steps", &ValidationConfig::every_steps,
+                    "Steps between validations; the last step always validates; 0 = never",
+                    base::at_least(0)),
+        base::field("batches", &ValidationConfig::batches,
+                    "Micro-batches of one validation, the first of the data", base::at_least(1)));
+  }
+};
+
+/// A run: one JSON file.
+struct RunConfig {
+  std::string name = "run";
+  std::int64_t seed = 1337;
+  model::ModelConfig model;
+  corpus::DataConfig data;
+  optim::OptimizerConfig optimizer;
+  optim::ScheduleConfig schedule;
+  TrainingConfig training;
+  optim::SpikeGuardConfig spike_guard;
+  StartConfig start;
+  checkpoint::CheckpointConfig checkpoint;
+  ValidationConfig validation;
+
+  void validate() const;
+  /// What depends on other sections filled in: max_position_embeddings, num_key_value_heads.
+  RunConfig resolved() const;
+  device::DType activation_dtype() const;
+  std::int64_t tokens_per_step() const { return training.batch_sequences * data.sequence_length; }
+
+  static constexpr auto fields() {
+    using R = RunConfig;
+    using base::field;
+    return std::tuple(
+        field("name", &R::name, "Name of the run in logs and plots", base::non_empty()),
+        field("seed", &R::seed, "Of initial weights and of the order of the data",
+              base::at_least(0)),
+        field("model", &R::model, "The architecture"), field("data", &R::data, "Token shards"),
+        field("optimizer", &R::optimizer, "AdamW"),
+        field("schedule", &R::schedule, "The learning rate over the run"),
+        field("training", &R::training, "Length, batch, precision, device"),
+        field("spike_guard", &R::spike_guard, "Steps that are refused"),
+        field("start", &R::start, "Weights to start from"),
+        field("checkpoint", &R::checkpoint, "When to save"),
+        field("validation", &R::validation, "When to validate"));
+  }
+};
+
+}  // namespace ssmax::train
