@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+"""Compares what the program prints with what the repository says it prints.
+
+    scripts/check_texts.py [--only texts|schema|configs] [--update] PROGRAM
+
+texts    tests/golden/text/*.txt: the first line is `$ ssmax ARGUMENTS`, the rest is the output
+schema   configs/schema.json is the output of `ssmax config --schema`
+configs  every config in configs/ loads: `ssmax train CONFIG --print-config`
+
+--update writes the present output into texts and schema, to be read and committed. A new golden
+text is a file with its first line only, then --update. Needs the Python standard library only.
+"""
+
+import argparse
+import difflib
+import pathlib
+import shlex
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TEXTS = ROOT / "tests" / "golden" / "text"
+CONFIGS = ROOT / "configs"
+SCHEMA = CONFIGS / "schema.json"
+SECONDS = 30
+
+
+def run(program, arguments):
+    """(exit code, output, errors) of the program, run in the repository's root."""
+    result = subprocess.run([program, *arguments], capture_output=True, text=True, cwd=ROOT,
+                            timeout=SECONDS, check=False, stdin=subprocess.DEVNULL)
+    return result.returncode, result.stdout, result.stderr
+
+
+def difference(name, expected, found):
+    lines = difflib.unified_diff(expected.splitlines(True), found.splitlines(True),
+                                 f"{name} (expected)", f"{name} (found)")
+    return "".join(lines)
+
+
+def compare(path, expected, found, head, update):
+    """The failures of one file: none when equal or when just updated."""
+    if expected == found:
+        return []
+    name = path.relative_to(ROOT)
+    if update:
+        path.write_text(head + found, encoding="utf-8")
+        print(f"{name}: updated")
+        return []
+    return [f"{name} differs; if it should, run scripts/check_texts.py --update\n"
+            + difference(name, expected, found)]
+
+
+def check_texts(program, update):
+    failures = []
+    paths = sorted(TEXTS.glob("*.txt"))
+    if not paths:
+        failures.append(f"{TEXTS.relative_to(ROOT)}: there is no golden text")
+    for path in paths:
+        head, _, expected = path.read_text(encoding="utf-8").partition("\n")
+        words = shlex.split(head)
+        if words[:2] != ["$", "ssmax"]:
+            failures.append(f"{path.relative_to(ROOT)}:1: expected `$ ssmax ARGUMENTS`, "
+                            f"found `{head}`")
+            continue
+        code, output, errors = run(program, words[2:])
+        # A failing command shows its message and its exit code, so that both are kept.
+        found = output if code == 0 else f"{output}{errors}exit code {code}\n"
+        failures += compare(path, expected, found, head + "\n", update)
+    return failures
+
+
+def check_schema(program, update):
+    code, output, errors = run(program, ["config", "--schema"])
+    if code != 0:
+        return [f"ssmax config --schema: exit code {code}\n{errors}"]
+    expected = SCHEMA.read_text(encoding="utf-8") if SCHEMA.exists() else ""
+    return compare(SCHEMA, expected, output, "", update)
+
+
+def check_configs(program, _update):
+    failures = []
+    paths = [path for path in sorted(CONFIGS.rglob("*.json")) if path != SCHEMA]
+    for path in paths:
+        name = str(path.relative_to(ROOT))
+        code, output, errors = run(program, ["train", name, "--print-config"])
+        if code != 0 or not output.strip():
+            failures.append(f"{name}: exit code {code}\n{errors}")
+    if not paths:
+        failures.append("configs: there is no config")
+    return failures
+
+
+CHECKS = {"texts": check_texts, "schema": check_schema, "configs": check_configs}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("program", help="the ssmax to ask, such as build/cpu/ssmax")
+    parser.add_argument("--only", choices=sorted(CHECKS))
+    parser.add_argument("--update", action="store_true")
+    arguments = parser.parse_args()
+    program = str(pathlib.Path(arguments.program).resolve())
+    failures = []
+    for name, function in CHECKS.items():
+        if arguments.only in (None, name):
+            failures += function(program, arguments.update)
+    for failure in failures:
+        print(failure)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

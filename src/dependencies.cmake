@@ -1,0 +1,81 @@
+# Libraries of other people: the system's package first, a pinned release with its hash second.
+# The downloads are the path of systems without packages; the packages are what is tested.
+include(FetchContent)
+set(FETCHCONTENT_QUIET ON)
+
+# ssmax_fetch(NAME URL SHA256 [SOURCE_SUBDIR folder]): builds a release archive, quietly.
+macro(ssmax_fetch name url hash)
+  message(STATUS "${name} is not installed: downloading ${url}")
+  FetchContent_Declare(${name} URL ${url} URL_HASH SHA256=${hash} SYSTEM ${ARGN})
+  FetchContent_MakeAvailable(${name})
+endmacro()
+
+find_package(Threads REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(PkgConfig)
+
+find_package(nlohmann_json 3.11 QUIET)
+if(NOT nlohmann_json_FOUND)
+  ssmax_fetch(nlohmann_json
+              https://github.com/nlohmann/json/releases/download/v3.11.3/json.tar.xz
+              d6c65aca6b1ed68e7a182f4757257b107ae403032760ed6ef121c9d55e81757d)
+endif()
+
+find_package(CLI11 2.1 QUIET)
+if(NOT CLI11_FOUND)
+  ssmax_fetch(cli11
+              https://github.com/CLIUtils/CLI11/archive/refs/tags/v2.5.0.tar.gz
+              17e02b4cddc2fa348e5dbdbb582c59a3486fa2b2433e70a0c3bacb871334fd55)
+endif()
+
+find_package(spdlog 1.10 QUIET)
+if(NOT spdlog_FOUND)
+  ssmax_fetch(spdlog
+              https://github.com/gabime/spdlog/archive/refs/tags/v1.14.1.tar.gz
+              1586508029a7d0670dfcb2d97575dcdc242d3868a259742b69f100801ab4e16b)
+endif()
+
+if(PkgConfig_FOUND)
+  pkg_check_modules(xxhash QUIET IMPORTED_TARGET libxxhash)
+  pkg_check_modules(pcre2 QUIET IMPORTED_TARGET libpcre2-8)
+endif()
+if(NOT TARGET PkgConfig::xxhash)
+  set(XXHASH_BUILD_XXHSUM OFF)
+  ssmax_fetch(xxhash
+              https://github.com/Cyan4973/xxHash/archive/refs/tags/v0.8.2.tar.gz
+              baee0c6afd4f03165de7a4e67988d16f0f2b257b51d0e3cb91909302a26a79c4
+              SOURCE_SUBDIR cmake_unofficial)
+  add_library(PkgConfig::xxhash ALIAS xxhash)
+endif()
+if(NOT TARGET PkgConfig::pcre2)
+  set(PCRE2_BUILD_PCRE2GREP OFF)
+  set(PCRE2_BUILD_TESTS OFF)
+  set(PCRE2_SUPPORT_JIT ON)
+  ssmax_fetch(pcre2
+              https://github.com/PCRE2Project/pcre2/releases/download/pcre2-10.42/pcre2-10.42.tar.gz
+              c33b418e3b936ee3153de2c61cc638e7e4fe3156022a5c77d0711bcbb9d64f1f)
+  add_library(PkgConfig::pcre2 ALIAS pcre2-8-static)
+endif()
+
+find_package(dnnl QUIET)
+if(NOT dnnl_FOUND)
+  set(DNNL_BUILD_TESTS OFF)
+  set(DNNL_BUILD_EXAMPLES OFF)
+  set(DNNL_CPU_RUNTIME OMP)
+  ssmax_fetch(dnnl
+              https://github.com/oneapi-src/oneDNN/archive/refs/tags/v3.7.3.tar.gz
+              071f289dc961b43a3b7c8cbe8a305290a7c5d308ec4b2f586397749abdc88296)
+  if(NOT TARGET DNNL::dnnl)
+    add_library(DNNL::dnnl ALIAS dnnl)
+  endif()
+endif()
+
+if(SSMAX_TESTS)
+  find_package(GTest 1.12 QUIET)
+  if(NOT GTest_FOUND)
+    set(INSTALL_GTEST OFF)
+    ssmax_fetch(googletest
+                https://github.com/google/googletest/archive/refs/tags/v1.14.0.tar.gz
+                8ad598c73ad796e0d8280b082cebd82a630d73e73cd3c70057938a6501bba5d7)
+  endif()
+endif()
