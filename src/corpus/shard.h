@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/read_file.h"
+
 namespace ssmax::corpus {
 
 /// A token shard is a file of 256 little-endian int32 followed by the tokens, the format of llm.c
@@ -19,26 +21,15 @@ namespace ssmax::corpus {
 enum class TokenType { uint16, uint32 };
 
 inline constexpr std::int64_t kShardHeaderBytes = 1024;
+inline constexpr std::int32_t kMagicUint16 = 20240520;
+inline constexpr std::int32_t kVersionUint16 = 1;
+inline constexpr std::int32_t kMagicUint32 = 20240801;
+inline constexpr std::int32_t kVersionUint32 = 7;
 
 constexpr std::int64_t token_bytes(TokenType type) { return type == TokenType::uint16 ? 2 : 4; }
 
 /// The narrowest type that holds every id below `vocab_size`.
 TokenType token_type_for(std::int64_t vocab_size);
-
-/// A file descriptor that closes itself.
-class File {
- public:
-  File() = default;
-  explicit File(int descriptor) : descriptor_(descriptor) {}
-  File(File&& other) noexcept;
-  File& operator=(File&& other) noexcept;
-  ~File();
-
-  int descriptor() const { return descriptor_; }
-
- private:
-  int descriptor_ = -1;
-};
 
 /// An open shard, read with pread: no mapping, so a file that shrinks is an error and not a signal.
 /// Reading is safe from several threads at once.
@@ -47,7 +38,7 @@ class Shard {
   /// Opens the file and checks magic, version, count and size; Error(data) names the file.
   explicit Shard(const std::filesystem::path& path);
 
-  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& path() const { return file_.path(); }
   TokenType type() const { return type_; }
   std::int64_t tokens() const { return tokens_; }
   std::int64_t bytes() const { return kShardHeaderBytes + tokens_ * token_bytes(type_); }
@@ -57,11 +48,10 @@ class Shard {
   void read(std::span<std::int32_t> out, std::int64_t first, std::int64_t vocab_size) const;
 
   /// Bytes [offset, offset + out.size()) of the file as they are.
-  void read_bytes(std::span<std::byte> out, std::int64_t offset) const;
+  void read_bytes(std::span<std::byte> out, std::int64_t offset) const { file_.read(out, offset); }
 
  private:
-  std::filesystem::path path_;
-  File file_;
+  base::InputFile file_;
   TokenType type_ = TokenType::uint16;
   std::int64_t tokens_ = 0;
 };

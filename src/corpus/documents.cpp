@@ -1,0 +1,209 @@
+#include "corpus/documents.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/errors.h"
+#include "base/strict_json.h"
+#include "corpus/shard.h"
+#include "corpus/splitter.h"
+#include "corpus/utf8.h"
+
+namespace ssmax::corpus {
+
+namespace {
+
+using base::Error;
+using base::ErrorKind;
+using std::filesystem::path;
+
+constexpr std::size_t kHashedBytes = 64 << 10;
+
+[[noreturn]] void fail(const path& file, const std::string& message) {
+  throw Error(ErrorKind::data, file.string() + ": " + message);
+}
+
+bool is_binary(const path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  char block[4096];
+  stream.read(block, sizeof block);
+  return std::memchr(block, 0, static_cast<std::size_t>(stream.gcount())) != nullptr;
+}
+
+void add_file(Inputs& inputs, const path& file) {
+  std::error_code error;
+  const auto bytes = static_cast<std::int64_t>(std::filesystem::file_size(file, error));
+  if (error) fail(file, "cannot read its size: " + error.message());
+  const InputKind kind = file.extension() == ".jsonl" ? InputKind::json_lines : InputKind::text;
+  inputs.files.push_back({file, kind, bytes});
+  inputs.bytes += bytes;
+}
+
+void add_folder(Inputs& inputs, const path& folder) {
+  const auto hidden = [](const path& entry) { return entry.filename().string().starts_with('.'); };
+  std::vector<path> files;
+  std::filesystem::recursive_directory_iterator walk(folder);
+  for (const auto& entry : walk) {
+    if (hidden(entry.path()) && entry.is_directory()) walk.disable_recursion_pending();
+    if (hidden(entry.path()) || entry.is_symlink() || !entry.is_regular_file()) continue;
+    files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  for (const path& file : files) {
+    if (is_binary(file)) {
+      ++inputs.skipped;
+    } else {
+      add_file(inputs, file);
+    }
+  }
+}
+
+/// The string "text" of one line.
+std::string text_of_line(const Piece& piece, std::string_view line, std::int64_t number) {
+  const std::string file = piece.input->path.string();
+  base::JsonValue value;
+  try {
+    value = base::parse_json_value(line, file, ErrorKind::data);
+  } catch (const Error&) {
+    // Once more with the lines before it, for the right number in the message.
+    std::string located(static_cast<std::size_t>(number - 1), '\n');
+    value = base::parse_json_value(located.append(line), file, ErrorKind::data);
+  }
+  base::JsonValue* text =
+      value.type == base::JsonValue::Type::object ? value.find("text") : nullptr;
+  if (text == nullptr || text->type != base::JsonValue::Type::string) {
+    throw Error(ErrorKind::data,
+                base::located(file, static_cast<int>(number), "",
+                              "expected an object with the string \"text\", found " +
+                                  describe(text != nullptr ? *text : value)));
+  }
+  return std::move(text->text);
+}
+
+}  // namespace
+
+Inputs find_inputs(std::span<const std::string> names) {
+  Inputs inputs;
+  for (const std::string& name : names) {
+    std::vector<path> found = {name};
+    if (!std::filesystem::exists(name)) found = expand_globs({name});
+    for (const path& entry : found) {
+      if (std::filesystem::is_directory(entry)) {
+        const std::size_t before = inputs.files.size();
+        add_folder(inputs, entry);
+        if (inputs.files.size() == before) fail(entry, "there is no text file in this folder");
+      } else {
+        add_file(inputs, entry);
+      }
+    }
+  }
+  if (inputs.files.empty()) throw Error(ErrorKind::usage, "name at least one input");
+  if (inputs.bytes == 0) fail(inputs.files.front().path, "the inputs are empty");
+  return inputs;
+}
+
+PieceReader::PieceReader(std::span<const Input> inputs, std::int64_t piece_bytes)
+    : inputs_(inputs), piece_bytes_(static_cast<std::size_t>(piece_bytes)) {}
+
+void PieceReader::read_block() {
+  const std::size_t before = held_.size();
+  held_.resize(before + piece_bytes_);
+  stream_.read(held_.data() + before, static_cast<std::streamsize>(piece_bytes_));
+  held_.resize(before + static_cast<std::size_t>(stream_.gcount()));
+  if (stream_.bad()) fail(inputs_[at_].path, "cannot read: " + std::string(std::strerror(errno)));
+  ended_ = stream_.eof();
+}
+
+std::size_t PieceReader::last_cut(std::size_t searched) const {
+  // A character and a little more before what is new, so that long lines are searched once.
+  const std::size_t from = searched - std::min<std::size_t>(searched, 8);
+  const std::string_view fresh = std::string_view(held_).substr(from);
+  const std::size_t cut =
+      inputs_[at_].kind == InputKind::json_lines ? fresh.rfind('\n') + 1 : last_safe_cut(fresh);
+  return cut == 0 ? 0 : from + cut;
+}
+
+bool PieceReader::next(Piece& piece) {
+  while (true) {
+    if (ended_ && held_.empty()) {
+      // Between inputs; the very first comes here too.
+      if (stream_.is_open()) {
+        stream_.close();
+        ++at_;
+      }
+      if (at_ == inputs_.size()) return false;
+      stream_.clear();
+      stream_.open(inputs_[at_].path, std::ios::binary);
+      if (!stream_) fail(inputs_[at_].path, "cannot open: " + std::string(std::strerror(errno)));
+      ended_ = false;
+      starts_document_ = true;
+      line_ = 1;
+    }
+    const Input& input = inputs_[at_];
+    const std::size_t searched = held_.size();
+    if (!ended_) read_block();
+    // What comes after the last cut waits for the next block; without a cut, all of it does.
+    const std::size_t cut = ended_ ? held_.size() : last_cut(searched);
+    if (cut == 0) continue;
+    if (starts_document_) document_ = document_hash(held_);
+    piece.input = &input;
+    piece.line = line_;
+    piece.starts_document = starts_document_;
+    piece.document = document_;
+    piece.bytes.assign(held_, 0, cut);
+    held_.erase(0, cut);
+    if (input.kind == InputKind::json_lines) {
+      line_ += std::count(piece.bytes.begin(), piece.bytes.end(), '\n');
+    }
+    starts_document_ = false;
+    return true;
+  }
+}
+
+std::uint64_t document_hash(std::string_view text) {
+  const std::string_view front = text.substr(0, kHashedBytes);
+  return XXH3_64bits(front.data(), front.size());
+}
+
+void visit_documents(
+    const Piece& piece,
+    const std::function<void(std::string_view text, std::uint64_t hash, bool starts)>& visit) {
+  if (piece.input->kind == InputKind::text) {
+    visit(piece.bytes, piece.document, piece.starts_document);
+    return;
+  }
+  std::int64_t number = piece.line - 1;
+  std::string_view rest = piece.bytes;
+  while (!rest.empty()) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    const std::string text = text_of_line(piece, line, number);
+    if (!text.empty()) visit(text, document_hash(text), true);
+  }
+}
+
+std::size_t last_safe_cut(std::string_view text) {
+  constexpr std::string_view kSpaces = " \t\n\r\v\f";
+  for (std::size_t at = text.find_last_of(kSpaces); at != std::string_view::npos && at > 0;
+       at = text.find_last_of(kSpaces, at - 1)) {
+    // The character before begins at most 4 bytes back. Where none ends here the byte is invalid,
+    // and invalid bytes stand alone.
+    bool space = false;
+    for (std::size_t length = 1; length <= std::min<std::size_t>(4, at); ++length) {
+      const Utf8 before = read_utf8(text.substr(at - length, length));
+      if (before.kind == Utf8Kind::character && before.length == static_cast<int>(length)) {
+        space = is_white_space(before.code_point);
+        break;
+      }
+    }
+    if (!space) return at;
+  }
+  return 0;
+}
+
+}  // namespace ssmax::corpus
