@@ -33,7 +33,7 @@ struct Init {
 struct ParameterSpec {
   std::string name;  ///< the tensor's name in checkpoints
   Shape shape;
-  Init init;
+  Init init = {};
   int section = 0;      ///< gradients become ready section by section; see ParameterSet::section
   bool packed = false;  ///< follows its predecessor without a gap, so that both form one matrix
 
