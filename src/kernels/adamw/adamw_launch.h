@@ -1,0 +1,17 @@
+#pragma once
+
+#include "kernels/adamw/adamw.h"
+
+namespace ssmax::kernels {
+
+namespace cpu {
+void adamw(Stream& stream, const AdamwArrays& arrays, const ConstTensor& gradient_scale,
+           std::span<const AdamwSegment> segments, const AdamwConstants& constants);
+}  // namespace cpu
+
+namespace cuda {
+void adamw(Stream& stream, const AdamwArrays& arrays, const ConstTensor& gradient_scale,
+           std::span<const AdamwSegment> segments, const AdamwConstants& constants);
+}  // namespace cuda
+
+}  // namespace ssmax::kernels

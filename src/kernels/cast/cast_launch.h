@@ -1,0 +1,17 @@
+#pragma once
+
+#include "kernels/cast/cast.h"
+
+namespace ssmax::kernels {
+
+namespace cpu {
+void cast(Stream& stream, const Tensor& out, const ConstTensor& x);
+void add(Stream& stream, const Tensor& out, const ConstTensor& a, const ConstTensor& b);
+}  // namespace cpu
+
+namespace cuda {
+void cast(Stream& stream, const Tensor& out, const ConstTensor& x);
+void add(Stream& stream, const Tensor& out, const ConstTensor& a, const ConstTensor& b);
+}  // namespace cuda
+
+}  // namespace ssmax::kernels

@@ -1,0 +1,21 @@
+#pragma once
+
+#include "kernels/cross_entropy/cross_entropy.h"
+
+namespace ssmax::kernels {
+
+namespace cpu {
+void cross_entropy(Stream& stream, const Tensor& losses, const ConstTensor& logits,
+                   const ConstTensor& targets);
+void cross_entropy_with_gradient(Stream& stream, const Tensor& losses, const Tensor& logits,
+                                 const ConstTensor& targets, double scale);
+}  // namespace cpu
+
+namespace cuda {
+void cross_entropy(Stream& stream, const Tensor& losses, const ConstTensor& logits,
+                   const ConstTensor& targets);
+void cross_entropy_with_gradient(Stream& stream, const Tensor& losses, const Tensor& logits,
+                                 const ConstTensor& targets, double scale);
+}  // namespace cuda
+
+}  // namespace ssmax::kernels

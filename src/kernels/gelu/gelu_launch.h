@@ -1,0 +1,17 @@
+#pragma once
+
+#include "kernels/gelu/gelu.h"
+
+namespace ssmax::kernels {
+
+namespace cpu {
+void gelu(Stream& stream, const Tensor& out, const ConstTensor& x);
+void gelu_backward(Stream& stream, const Tensor& dx, const ConstTensor& dout, const ConstTensor& x);
+}  // namespace cpu
+
+namespace cuda {
+void gelu(Stream& stream, const Tensor& out, const ConstTensor& x);
+void gelu_backward(Stream& stream, const Tensor& dx, const ConstTensor& dout, const ConstTensor& x);
+}  // namespace cuda
+
+}  // namespace ssmax::kernels

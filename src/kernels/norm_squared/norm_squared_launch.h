@@ -1,0 +1,19 @@
+#pragma once
+
+#include "kernels/norm_squared/norm_squared.h"
+
+namespace ssmax::kernels {
+
+namespace cpu {
+void norm_squared(Stream& stream, const Tensor& out, const ConstTensor& x);
+void clip_scale(Stream& stream, const Tensor& gradient_scale, const ConstTensor& norm_squared,
+                double max_norm);
+}  // namespace cpu
+
+namespace cuda {
+void norm_squared(Stream& stream, const Tensor& out, const ConstTensor& x);
+void clip_scale(Stream& stream, const Tensor& gradient_scale, const ConstTensor& norm_squared,
+                double max_norm);
+}  // namespace cuda
+
+}  // namespace ssmax::kernels
