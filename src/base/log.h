@@ -1,0 +1,31 @@
+#pragma once
+
+#include <filesystem>
+#include <string_view>
+
+/// Messages for people: on stderr and, once a run has a folder, in its `log.txt`. From any thread.
+/// A message clears a progress line that stands on the terminal.
+namespace ssmax::base {
+
+enum class LogLevel { debug, info, warning, error };
+
+/// What is below `level` is dropped; info at the start.
+void set_log_level(LogLevel level);
+
+void log(LogLevel level, std::string_view message);
+inline void log_debug(std::string_view message) { log(LogLevel::debug, message); }
+inline void log_info(std::string_view message) { log(LogLevel::info, message); }
+inline void log_warning(std::string_view message) { log(LogLevel::warning, message); }
+inline void log_error(std::string_view message) { log(LogLevel::error, message); }
+
+/// While it lives, messages go to the end of `path` too. A disk that is full loses lines of the
+/// file, never the run. Throws Error(disk) when the file cannot be opened.
+class LogFile {
+ public:
+  explicit LogFile(const std::filesystem::path& path);
+  LogFile(const LogFile&) = delete;
+  LogFile& operator=(const LogFile&) = delete;
+  ~LogFile();
+};
+
+}  // namespace ssmax::base
