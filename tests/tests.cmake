@@ -27,3 +27,26 @@ ssmax_tests(checkpoint LIBRARIES checkpoint)
 ssmax_tests(model LIBRARIES model)
 ssmax_tests(evaluation LIBRARIES evaluation)
 ssmax_tests(train LIBRARIES train)
+
+# Checks of the repository and of the program as a whole, written in Python.
+if(Python3_FOUND)
+  function(ssmax_script_test name)
+    cmake_parse_arguments(TEST "" "TIMEOUT" "COMMAND;LABELS" ${ARGN})
+    add_test(NAME ${name} COMMAND ${Python3_EXECUTABLE} ${TEST_COMMAND}
+             WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(${name} PROPERTIES LABELS "${TEST_LABELS}" TIMEOUT ${TEST_TIMEOUT})
+  endfunction()
+
+  ssmax_script_test(scripts.layers TIMEOUT 60 LABELS scripts
+                    COMMAND scripts/check_layers.py)
+  ssmax_script_test(faults.layers TIMEOUT 60 LABELS scripts faults
+                    COMMAND tests/faults/check_layers_test.py)
+  foreach(kind texts schema configs)
+    ssmax_script_test(scripts.${kind} TIMEOUT 120 LABELS scripts
+                      COMMAND scripts/check_texts.py --only ${kind} $<TARGET_FILE:ssmax>)
+  endforeach()
+  # The long form is scripts/kill_test.py alone: 200 kills.
+  ssmax_script_test(faults.kill TIMEOUT 200 LABELS faults
+                    COMMAND scripts/kill_test.py $<TARGET_FILE:ssmax> --kills 12 --seed 1)
+  set_tests_properties(faults.kill PROPERTIES RUN_SERIAL ON)
+endif()
