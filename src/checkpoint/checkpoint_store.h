@@ -108,11 +108,12 @@ class CheckpointStore {
  private:
   void write_files(const std::filesystem::path& temporary, Manifest& manifest,
                    const std::vector<TensorFile>& files, const Agree& agree) const;
-  std::vector<std::string> commit(const std::filesystem::path& temporary,
-                                  const std::filesystem::path& final_folder,
-                                  std::int64_t step) const;
-  std::vector<std::string> remove_old(std::int64_t step) const;
+  /// False when the new name may not be on the disk yet.
+  bool put_in_place(const std::filesystem::path& temporary, SaveReport& report) const;
+  void replace(const std::filesystem::path& temporary, SaveReport& report) const;
+  void remove_old(std::int64_t step, SaveReport& report) const;
 
+  std::filesystem::path run_folder_;
   std::filesystem::path folder_;
   std::int64_t keep_;
 };

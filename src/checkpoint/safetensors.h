@@ -17,6 +17,10 @@
 /// {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, offsets from the end of the
 /// header; "__metadata__" maps strings to strings.
 /// Format: https://github.com/huggingface/safetensors (README, section Format)
+namespace ssmax::base {
+class InputFile;
+}
+
 namespace ssmax::checkpoint {
 
 /// Element types that a file may hold; the program's own tensors know four of them.
@@ -81,13 +85,13 @@ class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::filesystem::path& path);
 
-  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& path() const;
   /// In the order of their data.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
   /// nullptr when there is none.
   const TensorInfo* find(std::string_view name) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
-  std::int64_t bytes() const { return data_begin_ + data_bytes_; }
+  std::int64_t bytes() const;  ///< of the whole file
 
   /// Fills `destination`, on whatever device, which must have the dtype and shape of the file's.
   void read(std::string_view name, const device::Tensor& destination) const;
@@ -97,17 +101,13 @@ class SafetensorsFile {
   void read_bytes(const TensorInfo& tensor, std::int64_t offset, std::span<std::byte> out) const;
 
  private:
-  struct Descriptor;
-
   const TensorInfo& get(std::string_view name, const device::Tensor& destination) const;
 
-  std::filesystem::path path_;
-  std::shared_ptr<const Descriptor> descriptor_;
+  std::shared_ptr<const base::InputFile> file_;
   std::vector<TensorInfo> tensors_;
   std::map<std::string, std::size_t, std::less<>> index_;
   std::map<std::string, std::string> metadata_;
   std::int64_t data_begin_ = 0;
-  std::int64_t data_bytes_ = 0;
 };
 
 /// What the header of `text` says; `data_bytes` is the length of the data behind it. `source` names
@@ -130,7 +130,7 @@ WrittenFile write_safetensors(const std::filesystem::path& path,
 std::int64_t safetensors_bytes(std::span<const NamedTensor> tensors,
                                const std::map<std::string, std::string>& metadata = {});
 
-/// The first few values as double, whatever the dtype; for reports. Booleans are 0 and 1.
+/// Elements as double, whatever the dtype; for reports. Booleans are 0 and 1.
 std::vector<double> values_of(FileDType dtype, std::span<const std::byte> bytes);
 
 }  // namespace ssmax::checkpoint

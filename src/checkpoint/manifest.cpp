@@ -1,0 +1,291 @@
+#include "checkpoint/manifest.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <set>
+
+#include "base/errors.h"
+#include "base/hash.h"
+#include "base/read_file.h"
+#include "base/strict_json.h"
+#include "base/text.h"
+
+namespace ssmax::checkpoint {
+namespace {
+
+using base::in_quotes;
+using base::JsonValue;
+
+constexpr char kHashKey[] = "manifest_xxh3_128";
+constexpr std::string_view kNoHash = "00000000000000000000000000000000";
+constexpr std::string_view kTail = "\"\n}\n";
+// A manifest holds a config, a window and a few hundred names; more is not one of ours.
+constexpr std::int64_t kMaxBytes = std::int64_t{64} << 20;
+
+JsonValue numbers(const std::vector<double>& values) {
+  JsonValue list = JsonValue::array();
+  for (const double value : values) {
+    assert(std::isfinite(value));
+    list.items.push_back(JsonValue::of(value));
+  }
+  return list;
+}
+
+JsonValue state_json(const std::map<std::string, StateValue>& state) {
+  JsonValue object = JsonValue::object();
+  for (const auto& [key, value] : state) {
+    std::visit([&](const auto& held) { object.add(key, JsonValue::of(held)); }, value);
+  }
+  return object;
+}
+
+JsonValue files_json(const std::vector<WrittenFile>& files) {
+  JsonValue list = JsonValue::array();
+  for (const WrittenFile& file : files) {
+    JsonValue object = JsonValue::object();
+    object.add("name", JsonValue::of(file.name));
+    object.add("bytes", JsonValue::of(file.bytes));
+    object.add("xxh3_128", JsonValue::of(file.xxh3_128));
+    list.items.push_back(std::move(object));
+  }
+  return list;
+}
+
+bool is_hash(std::string_view text) {
+  return text.size() == kNoHash.size() &&
+         text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+/// Takes the members of an object one by one; finish() refuses those that nobody took.
+class Members {
+ public:
+  Members(const JsonValue& object, std::string_view source, std::string prefix)
+      : object_(object), source_(source), prefix_(std::move(prefix)) {
+    if (object.type != JsonValue::Type::object) {
+      fail(object, "", "expected an object, found " + describe(object));
+    }
+  }
+
+  const JsonValue& take(std::string_view key, JsonValue::Type type, std::string_view what) {
+    const JsonValue* value = object_.find(key);
+    if (value == nullptr) fail(object_, key, "is missing");
+    if (value->type != type) {
+      fail(*value, key, "expected " + std::string(what) + ", found " + describe(*value));
+    }
+    taken_.insert(std::string(key));
+    return *value;
+  }
+
+  std::int64_t integer(std::string_view key, std::int64_t least = 0) {
+    const JsonValue& value = take(key, JsonValue::Type::integer, "an integer");
+    if (value.integer < least) {
+      fail(value, key,
+           "expected at least " + std::to_string(least) + ", found " +
+               std::to_string(value.integer));
+    }
+    return value.integer;
+  }
+
+  std::string text(std::string_view key) {
+    return take(key, JsonValue::Type::string, "a string").text;
+  }
+
+  std::vector<double> numbers(std::string_view key) {
+    std::vector<double> result;
+    for (const JsonValue& item : take(key, JsonValue::Type::array, "a list of numbers").items) {
+      if (item.type == JsonValue::Type::integer) {
+        result.push_back(static_cast<double>(item.integer));
+      } else if (item.type == JsonValue::Type::number) {
+        result.push_back(item.number);
+      } else {
+        fail(item, key, "expected a list of numbers, found " + describe(item));
+      }
+    }
+    return result;
+  }
+
+  void finish() const {
+    for (const base::JsonMember& member : object_.members) {
+      if (!taken_.contains(member.key)) {
+        fail(member.value, member.key, "is not a key of format " + std::to_string(kManifestFormat));
+      }
+    }
+  }
+
+  [[noreturn]] void fail(const JsonValue& value, std::string_view key,
+                         std::string_view reason) const {
+    throw base::Error(base::ErrorKind::checkpoint,
+                      base::located(source_, value.line, prefix_ + base::printable(key), reason));
+  }
+
+ private:
+  const JsonValue& object_;
+  std::string_view source_;
+  std::string prefix_;
+  std::set<std::string> taken_;
+};
+
+std::map<std::string, StateValue> parse_state(const JsonValue& object, std::string_view source) {
+  std::map<std::string, StateValue> state;
+  for (const base::JsonMember& member : object.members) {
+    const JsonValue& value = member.value;
+    if (value.type == JsonValue::Type::integer) {
+      state[member.key] = value.integer;
+    } else if (value.type == JsonValue::Type::number) {
+      state[member.key] = value.number;
+    } else if (value.type == JsonValue::Type::string) {
+      state[member.key] = value.text;
+    } else {
+      throw base::Error(base::ErrorKind::checkpoint,
+                        base::located(source, value.line, "state." + base::printable(member.key),
+                                      "expected a number or a string, found " + describe(value)));
+    }
+  }
+  return state;
+}
+
+std::vector<WrittenFile> parse_files(const JsonValue& list, std::string_view source) {
+  std::vector<WrittenFile> files;
+  std::set<std::string> names;
+  for (const JsonValue& item : list.items) {
+    Members members(item, source, "files[" + std::to_string(files.size()) + "].");
+    WrittenFile file;
+    file.name = members.text("name");
+    file.bytes = members.integer("bytes");
+    file.xxh3_128 = members.text("xxh3_128");
+    members.finish();
+    const bool leaves = file.name.empty() || file.name.starts_with('.') ||
+                        file.name.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos;
+    if (leaves) members.fail(item, "name", "expected a file's name, found " + in_quotes(file.name));
+    if (!names.insert(file.name).second) members.fail(item, "name", "appears twice");
+    if (!is_hash(file.xxh3_128)) {
+      members.fail(item, "xxh3_128",
+                   "expected 32 hexadecimal digits, found " + in_quotes(file.xxh3_128));
+    }
+    files.push_back(std::move(file));
+  }
+  return files;
+}
+
+/// The hash covers the whole text with its own digits as zeros.
+void check_hash(std::string_view text, std::string_view source) {
+  const std::string before = std::string("\"") + kHashKey + "\": \"";
+  const std::size_t tail = before.size() + kNoHash.size() + kTail.size();
+  const auto fail = [&](const std::string& reason) {
+    throw base::Error(base::ErrorKind::checkpoint, base::located(source, 0, "", reason));
+  };
+  const std::size_t start = text.size() < tail ? 0 : text.size() - tail;
+  if (text.size() < tail || text.substr(start, before.size()) != before || !text.ends_with(kTail)) {
+    fail("expected " + std::string(kHashKey) + " as the last member: cut off or edited");
+  }
+  const std::string_view digits = text.substr(start + before.size(), kNoHash.size());
+  std::string zeroed(text);
+  zeroed.replace(start + before.size(), kNoHash.size(), kNoHash);
+  if (const std::string hash = base::hash_hex(zeroed); hash != digits) {
+    fail("expected the hash " + base::printable(digits) + ", found " + hash +
+         ": damaged or edited");
+  }
+}
+
+const StateValue& state_value(const Manifest& manifest, const std::string& key) {
+  const auto found = manifest.state.find(key);
+  if (found == manifest.state.end()) {
+    throw base::Error(base::ErrorKind::checkpoint,
+                      "the manifest's state has no " + in_quotes(key) +
+                          "; the checkpoint is of another version of the program");
+  }
+  return found->second;
+}
+
+[[noreturn]] void fail_state_type(const std::string& key, std::string_view expected) {
+  throw base::Error(base::ErrorKind::checkpoint,
+                    "the manifest's state." + key + ": expected " + std::string(expected));
+}
+
+}  // namespace
+
+std::int64_t Manifest::integer(const std::string& key) const {
+  if (const auto* value = std::get_if<std::int64_t>(&state_value(*this, key))) return *value;
+  fail_state_type(key, "an integer");
+}
+
+double Manifest::number(const std::string& key) const {
+  const StateValue& value = state_value(*this, key);
+  if (const auto* number = std::get_if<double>(&value)) return *number;
+  if (const auto* integer = std::get_if<std::int64_t>(&value)) {
+    return static_cast<double>(*integer);
+  }
+  fail_state_type(key, "a number");
+}
+
+const std::string& Manifest::text(const std::string& key) const {
+  if (const auto* value = std::get_if<std::string>(&state_value(*this, key))) return *value;
+  fail_state_type(key, "a string");
+}
+
+std::string to_text(const Manifest& manifest) {
+  JsonValue root = JsonValue::object();
+  root.add("format", JsonValue::of(manifest.format));
+  root.add("program_version", JsonValue::of(manifest.program_version));
+  root.add("git_hash", JsonValue::of(manifest.git_hash));
+  root.add("step", JsonValue::of(manifest.step));
+  root.add("tokens", JsonValue::of(manifest.tokens));
+  root.add("epoch", JsonValue::of(manifest.epoch));
+  root.add("global_sample_index", JsonValue::of(manifest.global_sample_index));
+  root.add("seed", JsonValue::of(manifest.seed));
+  root.add("data_fingerprint", JsonValue::of(manifest.data_fingerprint));
+  root.add("world_size", JsonValue::of(manifest.world_size));
+  root.add("config", manifest.config.empty() ? JsonValue::object()
+                                             : base::parse_json_value(manifest.config, "config",
+                                                                      base::ErrorKind::checkpoint));
+  root.add("recent_losses", numbers(manifest.recent_losses));
+  root.add("recent_norms", numbers(manifest.recent_norms));
+  root.add("state", state_json(manifest.state));
+  root.add("files", files_json(manifest.files));
+  root.add(kHashKey, JsonValue::of(kNoHash));
+  std::string text = base::to_text(root, 2) + '\n';
+  assert(text.ends_with(kTail));
+  const std::string hash = base::hash_hex(text);
+  text.replace(text.size() - kTail.size() - kNoHash.size(), kNoHash.size(), hash);
+  return text;
+}
+
+Manifest parse_manifest(std::string_view text, std::string_view source) {
+  const JsonValue root = base::parse_json_value(text, source, base::ErrorKind::checkpoint);
+  Members members(root, source, "");
+  Manifest manifest;
+  manifest.format = members.integer("format");
+  if (manifest.format != kManifestFormat) {
+    members.fail(*root.find("format"), "format",
+                 "expected " + std::to_string(kManifestFormat) + ", found " +
+                     std::to_string(manifest.format) +
+                     "; use the version of the program that wrote it");
+  }
+  check_hash(text, source);
+  manifest.program_version = members.text("program_version");
+  manifest.git_hash = members.text("git_hash");
+  manifest.step = members.integer("step");
+  manifest.tokens = members.integer("tokens");
+  manifest.epoch = members.integer("epoch");
+  manifest.global_sample_index = members.integer("global_sample_index");
+  manifest.seed = members.integer("seed", std::numeric_limits<std::int64_t>::min());
+  manifest.data_fingerprint = members.text("data_fingerprint");
+  manifest.world_size = members.integer("world_size", 1);
+  const JsonValue& config = members.take("config", JsonValue::Type::object, "an object");
+  if (!config.members.empty()) manifest.config = base::to_text(config, 2) + '\n';
+  manifest.recent_losses = members.numbers("recent_losses");
+  manifest.recent_norms = members.numbers("recent_norms");
+  manifest.state = parse_state(members.take("state", JsonValue::Type::object, "an object"), source);
+  manifest.files = parse_files(members.take("files", JsonValue::Type::array, "a list"), source);
+  members.text(kHashKey);
+  members.finish();
+  return manifest;
+}
+
+Manifest read_manifest(const std::filesystem::path& path) {
+  return parse_manifest(base::read_text_file(path, base::ErrorKind::checkpoint, kMaxBytes),
+                        path.string());
+}
+
+}  // namespace ssmax::checkpoint
