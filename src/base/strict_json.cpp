@@ -196,11 +196,17 @@ void check_encoding(std::string_view text, std::string_view source, ErrorKind ki
       text.starts_with("\xFE\xFF")) {
     fail(1, "starts with a byte-order mark; save it as UTF-8 without one");
   }
+  const auto fail_at = [&](std::size_t at, const char* reason) {
+    const auto end = text.begin() + static_cast<std::ptrdiff_t>(at);
+    fail(1 + static_cast<int>(std::count(text.begin(), end, '\n')),
+         "the byte " + printable(text.substr(at, 1)) + " at offset " + std::to_string(at) + reason);
+  };
   if (const std::size_t at = find_invalid_utf8(text); at != std::string_view::npos) {
-    const auto line =
-        1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
-    fail(static_cast<int>(line), "the byte " + printable(text.substr(at, 1)) + " at offset " +
-                                     std::to_string(at) + " is not UTF-8");
+    fail_at(at, " is not UTF-8");
+  }
+  // The library takes a zero byte for the end and would not look at what follows.
+  if (const std::size_t at = text.find('\0'); at != std::string_view::npos) {
+    fail_at(at, " has no place in JSON");
   }
 }
 
