@@ -1,0 +1,49 @@
+#include "kernels/linear/linear.h"
+
+#include "kernels/linear/linear_launch.h"
+
+namespace ssmax::kernels {
+
+namespace {
+
+/// Two axes, (N, K), of `dtype`.
+void check_weight(const ConstTensor& weight, DType dtype, const char* what) {
+  require_dtype(weight, dtype, what);
+  require(weight.shape().rank() == 2, "linear: weight must be (N, K)");
+}
+
+}  // namespace
+
+void linear(Stream& stream, const Tensor& y, const ConstTensor& x, const ConstTensor& weight,
+            const ConstTensor& bias, Write write) {
+  require_floating(x, "linear: x");
+  check_weight(weight, x.dtype(), "linear: weight");
+  require_matrix(x, row_count(x), weight.extent(1), x.dtype(), "linear: x");
+  require_matrix(y, row_count(x), weight.extent(0), x.dtype(), "linear: y");
+  if (!bias.empty()) require_vector(bias, weight.extent(0), x.dtype(), "linear: bias");
+  launch<cpu::linear, cuda::linear>(stream, y, x, weight, bias, write);
+}
+
+void linear_input_gradient(Stream& stream, const Tensor& dx, const ConstTensor& dy,
+                           const ConstTensor& weight, Write write) {
+  require_floating(dy, "linear_input_gradient: dy");
+  check_weight(weight, dy.dtype(), "linear_input_gradient: weight");
+  require_matrix(dy, row_count(dy), weight.extent(0), dy.dtype(), "linear_input_gradient: dy");
+  require_matrix(dx, row_count(dy), weight.extent(1), dy.dtype(), "linear_input_gradient: dx");
+  launch<cpu::linear_input_gradient, cuda::linear_input_gradient>(stream, dx, dy, weight, write);
+}
+
+void linear_weight_gradient(Stream& stream, const Tensor& dweight, const Tensor& dbias,
+                            const ConstTensor& dy, const ConstTensor& x) {
+  require_floating(x, "linear_weight_gradient: x");
+  const DType gradients = device::accumulator_dtype(x.dtype());
+  check_weight(dweight, gradients, "linear_weight_gradient: dweight");
+  require_matrix(x, row_count(x), dweight.extent(1), x.dtype(), "linear_weight_gradient: x");
+  require_matrix(dy, row_count(x), dweight.extent(0), x.dtype(), "linear_weight_gradient: dy");
+  if (!dbias.empty()) {
+    require_vector(dbias, dweight.extent(0), gradients, "linear_weight_gradient: dbias");
+  }
+  launch<cpu::linear_weight_gradient, cuda::linear_weight_gradient>(stream, dweight, dbias, dy, x);
+}
+
+}  // namespace ssmax::kernels

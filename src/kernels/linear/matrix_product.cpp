@@ -1,0 +1,134 @@
+#include "kernels/linear/matrix_product.h"
+
+#include <dnnl.hpp>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "base/errors.h"
+#include "kernels/workspace.h"
+
+namespace ssmax::kernels::cpu {
+
+namespace {
+
+using dnnl::memory;
+
+struct Hash {
+  std::size_t operator()(const MatrixProduct& p) const {
+    std::uint64_t hash = 0xcbf29ce484222325ULL;
+    const auto mix = [&](std::uint64_t value) { hash = (hash ^ value) * 0x9E3779B97F4A7C15ULL; };
+    mix(static_cast<std::uint64_t>(p.m));
+    mix(static_cast<std::uint64_t>(p.n) << 20);
+    mix(static_cast<std::uint64_t>(p.k) << 40);
+    mix(static_cast<std::uint64_t>(p.inputs) | static_cast<std::uint64_t>(p.output) << 8 |
+        static_cast<std::uint64_t>(p.a_layout) << 16 |
+        static_cast<std::uint64_t>(p.b_layout) << 24 | static_cast<std::uint64_t>(p.write) << 32 |
+        static_cast<std::uint64_t>(p.has_bias) << 40);
+    return hash ^ (hash >> 29);
+  }
+};
+
+memory::data_type type_of(DType dtype) {
+  return dtype == DType::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
+}
+
+memory::desc describe(std::int64_t rows, std::int64_t columns, DType dtype, Layout layout) {
+  const memory::dims strides =
+      layout == Layout::row_major ? memory::dims{columns, 1} : memory::dims{1, rows};
+  return {{rows, columns}, type_of(dtype), strides};
+}
+
+/// The engine of the CPU; the one place that knows which oneDNN this is compiled with.
+const dnnl::engine& engine() {
+  static const dnnl::engine instance(dnnl::engine::kind::cpu, 0);
+  return instance;
+}
+
+dnnl::matmul::primitive_desc plan(const MatrixProduct& product) {
+  const memory::desc a = describe(product.m, product.k, product.inputs, product.a_layout);
+  const memory::desc b = describe(product.k, product.n, product.inputs, product.b_layout);
+  const memory::desc c = describe(product.m, product.n, product.output, Layout::row_major);
+  const memory::desc bias =
+      product.has_bias ? describe(1, product.n, product.output, Layout::row_major) : memory::desc();
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  if (product.write == Write::add) {
+    dnnl::post_ops operations;
+    operations.append_sum(1.0F);
+    attributes.set_post_ops(operations);
+  }
+#if DNNL_VERSION_MAJOR >= 3
+  return {engine(), a, b, bias, c, attributes};
+#else
+  return {dnnl::matmul::desc(a, b, bias, c), attributes, engine()};
+#endif
+}
+
+/// A primitive with its arguments; only the pointers change from call to call.
+class Prepared {
+ public:
+  explicit Prepared(const MatrixProduct& product) : Prepared(product, plan(product)) {}
+
+  void run(void* c, const void* a, const void* b, const void* bias) {
+    a_.set_data_handle(const_cast<void*>(a));
+    b_.set_data_handle(const_cast<void*>(b));
+    c_.set_data_handle(c);
+    if (bias != nullptr) bias_.set_data_handle(const_cast<void*>(bias));
+    scratch_.set_data_handle(workspace_bytes(scratch_size_));
+    primitive_.execute(stream_, arguments_);
+    stream_.wait();
+  }
+
+ private:
+  Prepared(const MatrixProduct& product, const dnnl::matmul::primitive_desc& description)
+      : primitive_(description),
+        stream_(engine()),
+        a_(description.src_desc(), engine(), nullptr),
+        b_(description.weights_desc(), engine(), nullptr),
+        c_(description.dst_desc(), engine(), nullptr),
+        scratch_(description.scratchpad_desc(), engine(), nullptr),
+        scratch_size_(static_cast<std::int64_t>(description.scratchpad_desc().get_size())) {
+    arguments_ = {{DNNL_ARG_SRC, a_},
+                  {DNNL_ARG_WEIGHTS, b_},
+                  {DNNL_ARG_DST, c_},
+                  {DNNL_ARG_SCRATCHPAD, scratch_}};
+    if (product.has_bias) {
+      bias_ = memory(describe(1, product.n, product.output, Layout::row_major), engine(), nullptr);
+      arguments_.emplace(DNNL_ARG_BIAS, bias_);
+    }
+  }
+
+  dnnl::matmul primitive_;
+  dnnl::stream stream_;
+  memory a_, b_, c_, bias_, scratch_;
+  std::int64_t scratch_size_;
+  std::unordered_map<int, memory> arguments_;
+};
+
+/// Shapes of a training step are few; generation adds one for every prompt length.
+constexpr std::size_t kMostPrepared = 256;
+
+Prepared& prepared(const MatrixProduct& product) {
+  thread_local std::unordered_map<MatrixProduct, std::unique_ptr<Prepared>, Hash> cache;
+  const auto known = cache.find(product);
+  if (known != cache.end()) return *known->second;
+  if (cache.size() >= kMostPrepared) cache.clear();
+  return *cache.emplace(product, std::make_unique<Prepared>(product)).first->second;
+}
+
+}  // namespace
+
+void multiply(const MatrixProduct& product, void* c, const void* a, const void* b,
+              const void* bias) {
+  try {
+    prepared(product).run(c, a, b, bias);
+  } catch (const dnnl::error& error) {
+    throw base::Error(base::ErrorKind::device,
+                      "the matrix product (" + std::to_string(product.m) + ", " +
+                          std::to_string(product.k) + ") x (" + std::to_string(product.k) + ", " +
+                          std::to_string(product.n) + ") failed in oneDNN: " + error.what());
+  }
+}
+
+}  // namespace ssmax::kernels::cpu
