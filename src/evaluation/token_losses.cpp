@@ -1,0 +1,118 @@
+#include "evaluation/token_losses.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <numeric>
+
+#include "kernels/cast/cast.h"
+
+namespace ssmax::evaluation {
+
+namespace {
+
+using device::DType;
+using device::Shape;
+using device::Tensor;
+
+Tensor copy_of(Stream& stream, std::span<const std::int32_t> values, const Tensor& destination) {
+  device::copy(stream, destination, device::view(values.data(), destination.shape()));
+  return destination;
+}
+
+/// Standard error of the mean of `count` values with this sum and sum of squares.
+double standard_error(double sum, double squares, std::int64_t count) {
+  if (count < 2) return 0.0;
+  const auto n = static_cast<double>(count);
+  const double variance = std::max(0.0, (squares - sum * sum / n) / (n - 1.0));
+  return std::sqrt(variance / n);
+}
+
+}  // namespace
+
+model::TokenBatch upload(Stream& stream, const corpus::Batch& batch, const Tensor& tokens,
+                         const Tensor& targets, const Tensor& first_key) {
+  model::TokenBatch result;
+  result.tokens = copy_of(stream, batch.tokens, tokens);
+  result.targets = copy_of(stream, batch.targets, targets);
+  if (!batch.first_key.empty()) result.first_key = copy_of(stream, batch.first_key, first_key);
+  return result;
+}
+
+TokenLosses::TokenLosses(const model::Model& model, model::Activations& activations,
+                         device::Arena& arena)
+    : model_(model), activations_(activations), losses_(activations.rows()) {
+  const Shape shape{activations.options.batch, activations.options.length};
+  tokens_ = arena.allocate("tokens", DType::i32, shape);
+  targets_ = arena.allocate("tokens", DType::i32, shape);
+  first_key_ = arena.allocate("tokens", DType::i32, shape);
+}
+
+BatchLosses TokenLosses::next(Stream& stream, corpus::Loader& loader) {
+  const corpus::Batch batch = loader.next();
+  model_.forward(stream, activations_, upload(stream, batch, tokens_, targets_, first_key_));
+  kernels::cast(stream, device::view(losses_.data(), activations_.losses.shape()),
+                activations_.losses);
+  stream.synchronize();
+  return {batch.sequences, batch.length, losses_, batch.targets};
+}
+
+double mean_loss(Stream& stream, TokenLosses& source, corpus::Loader& loader,
+                 std::int64_t batches) {
+  double sum = 0.0;
+  std::int64_t count = 0;
+  for (std::int64_t i = 0; i < batches; ++i) {
+    const BatchLosses batch = source.next(stream, loader);
+    sum = std::accumulate(batch.losses.begin(), batch.losses.end(), sum);
+    count += static_cast<std::int64_t>(batch.losses.size());
+  }
+  return sum / static_cast<double>(count);
+}
+
+double LossReport::bits_per_byte() const {
+  return bytes == 0 ? 0.0
+                    : nats_per_token * static_cast<double>(tokens) /
+                          (std::numbers::ln2 * static_cast<double>(bytes));
+}
+
+void LossStatistics::add(const BatchLosses& batch, const TokenBytes& bytes) {
+  for (std::int64_t b = 0; b < batch.sequences; ++b) {
+    double sum = 0.0;
+    for (std::int64_t t = 0; t < batch.length; ++t) {
+      const auto i = static_cast<std::size_t>(b * batch.length + t);
+      const double loss = batch.losses[i];
+      sums_[static_cast<std::size_t>(t)] += loss;
+      squares_[static_cast<std::size_t>(t)] += loss * loss;
+      sum += loss;
+      if (bytes) bytes_ += bytes(batch.targets[i]);
+    }
+    sequence_means_.push_back(sum / static_cast<double>(batch.length));
+  }
+}
+
+LossReport LossStatistics::loss() const {
+  double sum = 0.0;
+  double squares = 0.0;
+  for (const double mean : sequence_means_) {
+    sum += mean;
+    squares += mean * mean;
+  }
+  LossReport report;
+  report.tokens = sequences() * static_cast<std::int64_t>(sums_.size());
+  report.bytes = bytes_;
+  report.nats_per_token = sequences() == 0 ? 0.0 : sum / static_cast<double>(sequences());
+  report.standard_error = standard_error(sum, squares, sequences());
+  return report;
+}
+
+PositionReport LossStatistics::positions() const {
+  PositionReport report;
+  report.sequences = sequences();
+  for (std::size_t t = 0; t < sums_.size(); ++t) {
+    report.mean.push_back(sums_[t] / static_cast<double>(report.sequences));
+    report.standard_error.push_back(standard_error(sums_[t], squares_[t], report.sequences));
+  }
+  return report;
+}
+
+}  // namespace ssmax::evaluation

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "corpus/loader.h"
+#include "model/model.h"
+
+namespace ssmax::evaluation {
+
+using device::Stream;
+
+/// Per-token losses of one batch, on the host.
+struct BatchLosses {
+  std::int64_t sequences = 0;             // B
+  std::int64_t length = 0;                // T
+  std::span<const double> losses;         // (B, T) nats
+  std::span<const std::int32_t> targets;  // (B, T)
+};
+
+/// Runs a model over batches of a loader. The activations' (B, T) must be the loader's.
+class TokenLosses {
+ public:
+  TokenLosses(const model::Model& model, model::Activations& activations, device::Arena& arena);
+
+  /// Losses of the loader's next batch; valid until the next call.
+  BatchLosses next(Stream& stream, corpus::Loader& loader);
+
+ private:
+  const model::Model& model_;
+  model::Activations& activations_;
+  device::Tensor tokens_, targets_, first_key_;  // (B, T) i32 on the device
+  std::vector<double> losses_;
+};
+
+/// The loader's arrays as tensors on the device of `tokens`, `targets` and `first_key` (B, T) i32.
+model::TokenBatch upload(Stream& stream, const corpus::Batch& batch, const device::Tensor& tokens,
+                         const device::Tensor& targets, const device::Tensor& first_key);
+
+/// Mean loss of the first `batches` batches of a sequential loader, nats per token.
+double mean_loss(Stream& stream, TokenLosses& source, corpus::Loader& loader, std::int64_t batches);
+
+struct LossReport {
+  std::int64_t tokens = 0;
+  std::int64_t bytes = 0;  ///< of text behind the targets; 0 when no tokenizer is known
+  double nats_per_token = 0.0;
+  double standard_error = 0.0;  ///< over sequences
+  double bits_per_byte() const;
+};
+
+/// Loss of each position, averaged over sequences.
+struct PositionReport {
+  std::int64_t sequences = 0;
+  std::vector<double> mean;            // (T) nats
+  std::vector<double> standard_error;  // (T) over sequences
+};
+
+/// Bytes of text that a token stands for.
+using TokenBytes = std::function<std::int64_t(std::int32_t token)>;
+
+/// Collects batches into both reports.
+class LossStatistics {
+ public:
+  explicit LossStatistics(std::int64_t length) : sums_(length), squares_(length) {}
+
+  void add(const BatchLosses& batch, const TokenBytes& bytes);
+  LossReport loss() const;
+  PositionReport positions() const;
+  std::int64_t sequences() const { return static_cast<std::int64_t>(sequence_means_.size()); }
+
+ private:
+  std::vector<double> sums_, squares_;  // (T)
+  std::vector<double> sequence_means_;
+  std::int64_t bytes_ = 0;
+};
+
+}  // namespace ssmax::evaluation
