@@ -406,5 +406,7 @@ class LanguageModel(nn.Module):
         if self.fused and first_key is not None:
             raise ValueError("fused attention has no document mask; build the model with fused=False")
         logits = self.lm_head(self.model(tokens, first_key))
+        if logits.dtype == torch.bfloat16:
+            logits = logits.float()
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten().long(), reduction="none")
         return losses.view(targets.shape)
