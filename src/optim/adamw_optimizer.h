@@ -53,6 +53,9 @@ class AdamwOptimizer {
   /// Views for checkpoints, in the shape of parameter `index`.
   Tensor first_moment(int index) const { return parameters_->slice(arrays_.first_moment, index); }
   Tensor second_moment(int index) const { return parameters_->slice(arrays_.second_moment, index); }
+  /// Both moments, laid out like ParameterSet::flat_master.
+  Tensor flat_first_moment() const { return arrays_.first_moment; }
+  Tensor flat_second_moment() const { return arrays_.second_moment; }
   /// Updates done to every parameter, in the order of the specs.
   std::span<const std::int64_t> step_counts() const { return step_counts_; }
   void set_step_count(int index, std::int64_t count);

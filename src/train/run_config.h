@@ -63,6 +63,7 @@ struct TrainingConfig {
 struct StartConfig {
   std::string checkpoint;
   std::vector<std::string> allow_change;
+  bool continue_run = false;
 
   static constexpr auto fields() {
     return std::tuple(
@@ -70,7 +71,10 @@ struct StartConfig {
                     "Checkpoint or run folder to start from; empty = from scratch"),
         base::field("allow_change", &StartConfig::allow_change,
                     "Config keys that may differ from the checkpoint's model, such as "
-                    "model.normalizer"));
+                    "model.normalizer"),
+        base::field("continue_run", &StartConfig::continue_run,
+                    "Take over step, moments and data position too, as for a change late in a "
+                    "run; otherwise the weights alone"));
   }
 };
 

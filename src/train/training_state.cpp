@@ -1,0 +1,105 @@
+#include "train/training_state.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/format.h"
+#include "checkpoint/background_saver.h"
+#include "checkpoint/match.h"
+
+namespace ssmax::train {
+
+namespace {
+
+/// Rows beyond which larger matmuls are no faster on the CPU.
+constexpr std::int64_t kEnoughRows = 4096;
+/// Code, libraries, thread stacks and matmul scratch of the process.
+constexpr std::int64_t kProgramBytes = std::int64_t{64} << 20;
+constexpr double kUsableShare = 0.8;
+
+model::ActivationOptions activation_options(const RunConfig& config, std::int64_t micro_batch) {
+  model::ActivationOptions options;
+  options.batch = micro_batch;
+  options.length = config.data.sequence_length;
+  options.dtype = config.activation_dtype();
+  options.purpose = model::Purpose::training;
+  options.recompute = config.training.recompute;
+  return options;
+}
+
+std::string advice(const RunConfig& config) {
+  return config.training.recompute == model::Recompute::none
+             ? "use training.recompute=block, or a shorter data.sequence_length"
+             : "use a shorter data.sequence_length or a smaller model";
+}
+
+}  // namespace
+
+TrainingState::TrainingState(const RunConfig& config, std::int64_t micro_batch,
+                             device::Arena& arena)
+    : model(config.model, config.activation_dtype(), params::Gradients::allocate, arena),
+      activations(config.model, model.attention_row_values(),
+                  activation_options(config, micro_batch), arena),
+      optimizer(model.parameters(), config.optimizer, arena),
+      tokens(
+          arena.allocate("tokens", device::DType::i32, {micro_batch, config.data.sequence_length})),
+      targets(
+          arena.allocate("tokens", device::DType::i32, {micro_batch, config.data.sequence_length})),
+      first_key(
+          arena.allocate("tokens", device::DType::i32, {micro_batch, config.data.sequence_length})),
+      loss_total(arena.allocate("losses", device::DType::f64, {2})),
+      validation(model, activations, arena) {}
+
+std::int64_t MemoryPlan::bytes() const {
+  return std::accumulate(allocations.begin(), allocations.end(), std::int64_t{0},
+                         [](std::int64_t sum, const auto& entry) { return sum + entry.bytes; });
+}
+
+std::string MemoryPlan::table() const {
+  std::size_t width = 0;
+  for (const auto& entry : allocations) width = std::max(width, entry.label.size());
+  std::string text;
+  const auto line = [&](const std::string& label, std::int64_t size) {
+    std::string amount = base::format_bytes(size);
+    text += "  " + label + std::string(width + 2 - label.size(), ' ') +
+            std::string(amount.size() < 10 ? 10 - amount.size() : 0, ' ') + amount + '\n';
+  };
+  for (const auto& entry : allocations) line(entry.label, entry.bytes);
+  line("total", bytes());
+  return text;
+}
+
+MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch) {
+  device::Arena arena({}, device::ArenaMode::plan);
+  const TrainingState state(config, micro_batch, arena);
+  MemoryPlan plan;
+  plan.micro_batch = micro_batch;
+  plan.allocations = arena.report();
+  const params::ParameterSet& set = state.model.parameters();
+  plan.allocations.push_back({"snapshot for background saves",
+                              3 * set.parameter_elements() * size_of(set.flat_master().dtype())});
+  plan.allocations.push_back({"program and libraries", kProgramBytes});
+  return plan;
+}
+
+MemoryPlan choose_micro_batch(const RunConfig& config) {
+  const TrainingConfig& training = config.training;
+  if (training.micro_batch_sequences != 0) {
+    return plan_memory(config, training.micro_batch_sequences);
+  }
+  const auto usable =
+      static_cast<std::int64_t>(kUsableShare * static_cast<double>(device::available_bytes({})));
+  const std::int64_t most = std::clamp(kEnoughRows / config.data.sequence_length, std::int64_t{1},
+                                       training.batch_sequences);
+  for (std::int64_t micro_batch = most; micro_batch >= 1; --micro_batch) {
+    if (training.batch_sequences % micro_batch != 0) continue;
+    MemoryPlan plan = plan_memory(config, micro_batch);
+    if (plan.bytes() <= usable) return plan;
+  }
+  throw base::Error(base::ErrorKind::device,
+                    "out of memory: one sequence needs " +
+                        base::format_bytes(plan_memory(config, 1).bytes()) + ", usable are " +
+                        base::format_bytes(usable) + "; " + advice(config));
+}
+
+}  // namespace ssmax::train
