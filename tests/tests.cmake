@@ -50,3 +50,5 @@ if(Python3_FOUND)
                     COMMAND scripts/kill_test.py $<TARGET_FILE:ssmax> --kills 12 --seed 1)
   set_tests_properties(faults.kill PROPERTIES RUN_SERIAL ON)
 endif()
+
+include(${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz.cmake)

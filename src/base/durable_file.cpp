@@ -94,14 +94,16 @@ int open_file(const std::filesystem::path& path, int flags) {
   return descriptor;
 }
 
+/// fallocate and not posix_fallocate: the latter writes to every block where the file system
+/// cannot reserve.
 void preallocate(int descriptor, const std::filesystem::path& path, std::int64_t bytes) {
-  while (bytes > 0) {
-    const DiskFault fault = fault_for(DiskCall::preallocate, path);
-    const int error = fault.error != 0 ? fault.error : ::posix_fallocate(descriptor, 0, bytes);
-    if (error == EINTR) continue;
-    // A file system that cannot reserve space is no reason to stop; writes still report.
-    if (error == 0 || error == EINVAL || error == EOPNOTSUPP) return;
-    fail("reserve space for", path, error, bytes);
+  if (bytes <= 0) return;
+  while (system_call(DiskCall::preallocate, path,
+                     [&] { return ::fallocate(descriptor, 0, 0, bytes); }) != 0) {
+    if (errno == EINTR) continue;
+    if (errno != EOPNOTSUPP && errno != ENOSYS) fail("reserve space for", path, errno, bytes);
+    if (free_bytes(path) < bytes) fail("reserve space for", path, ENOSPC, bytes);
+    return;
   }
 }
 
