@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -39,6 +38,11 @@ struct HeadsViewOf {
 };
 using HeadsView = HeadsViewOf<Tensor>;
 using ConstHeadsView = HeadsViewOf<ConstTensor>;
+
+inline ConstHeadsView as_const(const HeadsView& view) {
+  return {view.storage, view.offset,    view.batch,        view.time,
+          view.heads,   view.head_size, view.batch_stride, view.time_stride};
+}
 
 /// What attention reads. Query t of sequence b stands at position first_position + t and sees keys
 /// [first_key[b][t], first_position + t]; n is their number.
@@ -134,8 +138,8 @@ struct NormalizerEntry {
   std::string formula;  ///< the weight of key j, in text
   std::string source;   ///< paper or model that introduced it
   bool has_cuda = false;
-  std::function<base::AnySection()> options;
-  std::function<std::unique_ptr<AttentionNormalizer>(const base::AnySection&)> make;
+  base::AnySection (*options)() = nullptr;  ///< the kind's options with their defaults
+  std::unique_ptr<AttentionNormalizer> (*make)(const base::AnySection&) = nullptr;
 };
 
 }  // namespace ssmax::kernels

@@ -1,0 +1,121 @@
+#pragma once
+
+#include <cmath>
+#include <concepts>
+#include <cstdint>
+#include <limits>
+
+#include "base/host_device.h"
+
+/// Weightings: how a row x_0 .. x_{n-1} of scaled scores becomes weights, and the three terms of
+/// its Jacobian. Written once as host-device functions over the real type; attention on the CPU and
+/// on CUDA is a template over them.
+///
+/// The keys of a row influence each other through one scalar, so with g_j = dO.v_j
+///   dx_k = slope_k g_k - pull_k sum_j coupling_j g_j.
+namespace ssmax::kernels {
+
+/// What a row leaves behind when its keys are seen one after the other; two of them merge into one.
+template <class Real>
+struct RowStatistic {
+  Real max = -std::numeric_limits<Real>::infinity();
+  Real min = std::numeric_limits<Real>::infinity();
+  std::int64_t argmax = 0;  ///< first key that has the maximum
+  std::int64_t argmin = 0;
+  Real sum = 0;  ///< of term(e^(x - max), e^(-max)) over the keys
+};
+
+/// What a weighting wants of the statistic, each level with what stands before it.
+enum class RowNeeds : std::uint8_t { nothing, maximum_and_sum, extremes };
+
+/// Added to dx at the keys that hold the row's minimum and maximum.
+template <class Real>
+struct ExtremeGradients {
+  Real at_min = 0;
+  Real at_max = 0;
+};
+
+/// A weighting whose statistic is a monoid: it can be tiled. Coupling = weight, so that the sum of
+/// the Jacobian is D = dO.O. Members, with e = e^(exponent(row, x)):
+///   kNeeds, kRowValues (reals saved per row), kHeadParameter (one learned or fixed real per head)
+///   kFixesExtremes (the gradient through minimum and maximum is added by fix_up)
+///   lowest_max<Real>()             the maximum of no keys
+///   term(e, origin)                part of a key in the sum; origin = e^(-max)
+///   finish(statistic, head, n)     the row; its exponent must be x - statistic.max
+///   save(row, values), load(values, n)   a loaded row may use another exponent
+///   exponent(row, x), weight(row, x, e), slope(row, x, e), pull(row, x, e)
+///   head_constant()                the head parameter when it is not learned
+///   head_gradient(row, D, head)    gradient of the head parameter from one row
+///   fix_up(row, D, r)              with r = sum of dx without the fix-up
+template <class W>
+concept MonoidWeighting = requires(const W& w, const RowStatistic<float>& s, float x) {
+  { W::kNeeds } -> std::convertible_to<RowNeeds>;
+  w.weight(w.finish(s, x, std::int64_t{1}), x, x);
+};
+
+/// A weighting that must be solved from the whole row:
+///   solve(x, n) -> row, weight(row, x), slope(row, x), coupling(row, x), pull(row, x).
+template <class W>
+concept SolvingWeighting = requires(const W& w, const float* x, float value) {
+  w.coupling(w.solve(x, std::int64_t{1}), value);
+};
+
+template <class W>
+concept Weighting = MonoidWeighting<W> || SolvingWeighting<W>;
+
+template <class W, class Real>
+using RowOf = typename W::template Row<Real>;
+
+/// weight = P = e^x / sum e^x, dx = P (g - D). Kept: L = ln sum e^x.
+struct SoftmaxWeighting {
+  static constexpr RowNeeds kNeeds = RowNeeds::maximum_and_sum;
+  static constexpr std::int64_t kRowValues = 1;
+  static constexpr bool kHeadParameter = false;
+  static constexpr bool kFixesExtremes = false;
+
+  template <class Real>
+  struct Row {
+    Real shift;   // e = e^(x - shift)
+    Real factor;  // P = e * factor
+  };
+
+  template <class Real>
+  HD static constexpr Real lowest_max() {
+    return -std::numeric_limits<Real>::infinity();
+  }
+  template <class Real>
+  HD static Real term(Real e, Real /*origin*/) {
+    return e;
+  }
+  template <class Real>
+  HD Row<Real> finish(const RowStatistic<Real>& statistic, Real /*head*/,
+                      std::int64_t /*n*/) const {
+    return {statistic.max, Real{1} / statistic.sum};
+  }
+  template <class Real>
+  HD static void save(const Row<Real>& row, Real* values) {
+    values[0] = row.shift - std::log(row.factor);
+  }
+  template <class Real>
+  HD Row<Real> load(const Real* values, std::int64_t /*n*/) const {
+    return {values[0], Real{1}};
+  }
+  template <class Real>
+  HD static Real exponent(const Row<Real>& row, Real x) {
+    return x - row.shift;
+  }
+  template <class Real>
+  HD static Real weight(const Row<Real>& row, Real /*x*/, Real e) {
+    return e * row.factor;
+  }
+  template <class Real>
+  HD static Real slope(const Row<Real>& row, Real /*x*/, Real e) {
+    return e * row.factor;
+  }
+  template <class Real>
+  HD static Real pull(const Row<Real>& row, Real /*x*/, Real e) {
+    return e * row.factor;
+  }
+};
+
+}  // namespace ssmax::kernels
