@@ -57,7 +57,7 @@ TEST_P(EverySchedule, SurvivesAWarmupAsLongAsTheRun) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Schedule, EverySchedule, testing::ValuesIn(kKinds),
-                         [](const auto& info) { return std::string(base::enum_name(info.param)); });
+                         [](const auto& test) { return std::string(base::enum_name(test.param)); });
 
 TEST(Schedule, CosineAndLinearAreHalfwayInTheMiddle) {
   ScheduleConfig config{.kind = ScheduleKind::cosine, .warmup_steps = 20, .final_fraction = 0.2};

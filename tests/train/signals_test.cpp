@@ -1,0 +1,84 @@
+#include "train/signals.h"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <stdexcept>
+#include <thread>
+
+namespace ssmax::train {
+namespace {
+
+using std::chrono::milliseconds;
+
+TEST(StopSignals, TheFirstSignalOnlyAsks) {
+  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
+    const StopSignals signals(75);
+    EXPECT_EQ(signals.requested(), 0);
+    raise(signal);
+    EXPECT_EQ(signals.requested(), signal);
+    raise(SIGTERM);  // at once: the same request, sent to process and group
+    EXPECT_EQ(signals.requested(), signal);
+  }
+}
+
+TEST(StopSignals, ASecondSignalLeavesFast) {
+  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  EXPECT_EXIT(
+      {
+        const StopSignals signals(75, 0.02);
+        raise(SIGTERM);
+        std::this_thread::sleep_for(milliseconds(30));
+        raise(SIGUSR1);
+        _exit(1);
+      },
+      testing::ExitedWithCode(75), "");
+}
+
+TEST(StopSignals, PutsTheFormerHandlersBack) {
+  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  EXPECT_EXIT(
+      {
+        { const StopSignals signals(75); }
+        raise(SIGTERM);
+        _exit(1);
+      },
+      testing::KilledBySignal(SIGTERM), "");
+  const StopSignals signals(75);
+  EXPECT_THROW(StopSignals(75), std::logic_error);
+}
+
+TEST(DieWithParent, NoOrphanOutlivesAKilledParent) {
+  int alive[2];  // held open by the grandchild alone; closed means it is gone
+  int ready[2];
+  ASSERT_EQ(pipe(alive), 0);
+  ASSERT_EQ(pipe(ready), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    if (fork() == 0) {
+      die_with_parent();
+      [[maybe_unused]] const auto written = write(ready[1], "r", 1);
+      for (;;) pause();
+    }
+    close(alive[1]);
+    for (;;) pause();
+  }
+  close(alive[1]);
+  close(ready[1]);
+  char byte = 0;
+  ASSERT_EQ(read(ready[0], &byte, 1), 1);
+  pollfd watched{.fd = alive[0], .events = POLLIN, .revents = 0};
+  EXPECT_EQ(poll(&watched, 1, 20), 0) << "the grandchild lives while its parent does";
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  EXPECT_EQ(poll(&watched, 1, 10'000), 1) << "the grandchild was left behind";
+  close(alive[0]);
+  close(ready[0]);
+}
+
+}  // namespace
+}  // namespace ssmax::train

@@ -1,0 +1,68 @@
+#include "train/watchdog.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <future>
+#include <string>
+#include <thread>
+
+namespace ssmax::train {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// A watchdog whose finding can be waited for.
+struct Watched {
+  std::promise<std::string> message;
+  std::future<std::string> found = message.get_future();
+  Watchdog watchdog{3,
+                    [this](const base::Error& error) {
+                      EXPECT_EQ(error.kind(), base::ErrorKind::hang);
+                      message.set_value(error.what());
+                    },
+                    0.005};
+
+  bool fires_within(milliseconds time) { return found.wait_for(time) == std::future_status::ready; }
+};
+
+TEST(Watchdog, NamesRankSecondsAndSection) {
+  Watched watched;
+  const Watchdog::Section section(watched.watchdog, "backward", 0.05);
+  ASSERT_TRUE(watched.fires_within(milliseconds(10'000)));
+  const std::string message = watched.found.get();
+  EXPECT_TRUE(message.starts_with("rank 3 silent for 0.")) << message;
+  EXPECT_NE(message.find(" s in section backward (allowed: 0.05 s)"), std::string::npos) << message;
+}
+
+TEST(Watchdog, BeatsKeepItQuiet) {
+  Watched watched;
+  // Silence is counted in ticks of at most 10 ms each, so 10 s need a thousand ticks without one
+  // of these beats in between, however loaded the machine is.
+  const Watchdog::Section section(watched.watchdog, "loading", 10.0);
+  for (int i = 0; i < 20; ++i) {
+    watched.watchdog.beat();
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+  EXPECT_FALSE(watched.fires_within(milliseconds(0)));
+}
+
+TEST(Watchdog, NoTimeoutMeansNoLimit) {
+  Watched watched;
+  const Watchdog::Section section(watched.watchdog, "waiting", 0.0);
+  EXPECT_FALSE(watched.fires_within(milliseconds(60)));
+}
+
+TEST(Watchdog, TheOuterSectionComesBack) {
+  Watched watched;
+  const Watchdog::Section outer(watched.watchdog, "step", 0.03);
+  {
+    const Watchdog::Section inner(watched.watchdog, "checkpoint", 0.0);
+    EXPECT_FALSE(watched.fires_within(milliseconds(80)));
+  }
+  ASSERT_TRUE(watched.fires_within(milliseconds(10'000)));
+  EXPECT_NE(watched.found.get().find("in section step"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace ssmax::train
