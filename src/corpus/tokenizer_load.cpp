@@ -49,11 +49,13 @@ class Builder {
     if (text.empty()) fail(file_, line, "a special token without text");
     place(id, line);
     std::string& token = vocabulary_.tokens[static_cast<std::size_t>(id)];
-    const bool same = known_.contains(text) && known_.at(text) == id;
-    if (used_[static_cast<std::size_t>(id)] && !same) {
+    const auto known = known_.find(text);
+    const bool listed = known != known_.end();
+    if (listed ? known->second != id : used_[static_cast<std::size_t>(id)]) {
       fail(file_, line,
            "the special token " + base::in_quotes(text) + " has the id " + std::to_string(id) +
-               " of another token");
+               (listed ? ", but the vocabulary says " + std::to_string(known->second)
+                       : " of another token"));
     }
     used_[static_cast<std::size_t>(id)] = true;
     token = text;
