@@ -2,6 +2,9 @@
 # The downloads are the path of systems without packages; the packages are what is tested.
 include(FetchContent)
 set(FETCHCONTENT_QUIET ON)
+# What is downloaded becomes static libraries; options below count in projects of any age.
+set(BUILD_SHARED_LIBS OFF)
+set(CMAKE_POLICY_DEFAULT_CMP0077 NEW)
 
 # ssmax_fetch(NAME URL SHA256 [SOURCE_SUBDIR folder]): builds a release archive, quietly.
 macro(ssmax_fetch name url hash)
