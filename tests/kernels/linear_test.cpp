@@ -1,0 +1,171 @@
+#include "kernels/linear/linear.h"
+
+#include "base/errors.h"
+#include "kernels/linear/matmul_limit.h"
+#include "support/op_case.h"
+
+namespace ssmax::kernels {
+namespace {
+
+using namespace ssmax::testing;
+
+struct Size {
+  std::int64_t M;
+  std::int64_t K;
+  std::int64_t N;
+};
+// A single row (generation), odd extents, one column, several tasks.
+constexpr Size kSizes[] = {{1, 1, 1},   {1, 64, 300}, {3, 17, 5},     {16, 16, 16},
+                           {37, 1, 29}, {33, 65, 1},  {70, 100, 131}, {300, 48, 257}};
+
+// A sum of L products of normal numbers in any order is off by at most L roundings of the sum of
+// their magnitudes, L 2/pi on average; errors of a random sign leave sqrt(L) of them. The bound
+// takes L roundings of magnitude sqrt(L), which is the size of the largest results.
+Operand result(std::string name, const Shape& shape, Role role, Type type, std::int64_t length) {
+  return {std::move(name),
+          shape,
+          role,
+          type,
+          {},
+          static_cast<double>(length) + 8.0,
+          std::sqrt(static_cast<double>(length))};
+}
+
+Role start_of(Write write) { return write == Write::add ? Role::updated : Role::output; }
+
+TEST(Linear, AgreesWithDouble) {
+  for (const Write write : {Write::overwrite, Write::add}) {
+    for (const bool with_bias : {false, true}) {
+      for (const auto [M, K, N] : kSizes) {
+        check_op({std::string("linear") + (with_bias ? ", bias" : "") +
+                      (write == Write::add ? ", add" : ""),
+                  {result("y", {M, N}, start_of(write), Type::activation, K),
+                   {"x", {M, K}},
+                   {"weight", {N, K}},
+                   {"bias", {N}}},
+                  [write, with_bias](Stream& stream, std::span<const Tensor> t) {
+                    linear(stream, t[0], t[1], t[2], with_bias ? ConstTensor(t[3]) : ConstTensor(),
+                           write);
+                  }});
+      }
+    }
+  }
+}
+
+TEST(Linear, InputGradientAgreesWithDouble) {
+  for (const Write write : {Write::overwrite, Write::add}) {
+    for (const auto [M, K, N] : kSizes) {
+      check_op({write == Write::add ? "linear_input_gradient, add" : "linear_input_gradient",
+                {result("dx", {M, K}, start_of(write), Type::activation, N),
+                 {"dy", {M, N}},
+                 {"weight", {N, K}}},
+                [write](Stream& stream, std::span<const Tensor> t) {
+                  linear_input_gradient(stream, t[0], t[1], t[2], write);
+                }});
+    }
+  }
+}
+
+TEST(Linear, WeightGradientAgreesWithDouble) {
+  for (const bool with_bias : {false, true}) {
+    for (const auto [M, K, N] : kSizes) {
+      check_op({with_bias ? "linear_weight_gradient, bias" : "linear_weight_gradient",
+                {result("dweight", {N, K}, Role::updated, Type::statistic, M),
+                 result("dbias", {N}, Role::updated, Type::statistic, M),
+                 {"dy", {M, N}},
+                 {"x", {M, K}}},
+                [with_bias](Stream& stream, std::span<const Tensor> t) {
+                  linear_weight_gradient(stream, t[0], with_bias ? t[1] : Tensor(), t[2], t[3]);
+                }});
+    }
+  }
+}
+
+TEST(Linear, GradientsAreThoseOfTheForward) {
+  const GuardedTensor x = f64_normal({3, 4}, 3, 0);
+  const GuardedTensor weight = f64_normal({5, 4}, 3, 1);
+  const GuardedTensor bias = f64_normal({5}, 3, 2);
+  const GuardedTensor dy = f64_normal({3, 5}, 3, 3);
+  const GuardedTensor y(DType::f64, {3, 5});
+  const GuardedTensor dx(DType::f64, {3, 4});
+  const GuardedTensor dweight = f64_tensor({5, 4}, std::vector<double>(20, 0.0));
+  const GuardedTensor dbias = f64_tensor({5}, std::vector<double>(5, 0.0));
+  Stream stream;
+  linear_input_gradient(stream, dx.tensor(), dy.tensor(), weight.tensor());
+  linear_weight_gradient(stream, dweight.tensor(), dbias.tensor(), dy.tensor(), x.tensor());
+  const auto loss = [&] {
+    linear(stream, y.tensor(), x.tensor(), weight.tensor(), bias.tensor());
+    return dot(y, dy);
+  };
+  check_gradient("dx", dx, x, loss);
+  check_gradient("dweight", dweight, weight, loss);
+  check_gradient("dbias", dbias, bias, loss);
+}
+
+TEST(Linear, TakesMoreThanTwoAxes) {
+  check_op(
+      {"linear (2, 5, 12)",
+       {result("y", {2, 5, 7}, Role::output, Type::activation, 12),
+        {"x", {2, 5, 12}},
+        {"weight", {7, 12}}},
+       [](Stream& stream, std::span<const Tensor> t) { linear(stream, t[0], t[1], t[2], {}); }});
+}
+
+// More shapes than are kept prepared: those that were dropped are made again.
+TEST(Linear, ForgetsAndMakesAgain) {
+  Stream stream;
+  const GuardedTensor x(DType::f32, {300, 2});
+  x.set(std::vector<double>(600, 1.0));
+  const GuardedTensor weight(DType::f32, {1, 2});
+  weight.set({2.0, 3.0});
+  const GuardedTensor y(DType::f32, {300, 1});
+  for (int round = 0; round < 2; ++round) {
+    for (std::int64_t rows = 1; rows <= 300; ++rows) {
+      linear(stream, y.tensor().rows(0, rows), x.tensor().rows(0, rows), weight.tensor(), {});
+      ASSERT_EQ(y.tensor().data<float>()[rows - 1], 5.0F);
+    }
+  }
+}
+
+TEST(Linear, ANanInARowStaysInTheRow) {
+  for (const DType dtype : kActivationTypes) {
+    const GuardedTensor x(dtype, {2, 20});
+    std::vector<double> values(40, 1.0);
+    values[5] = std::numeric_limits<double>::quiet_NaN();
+    x.set(values);
+    const GuardedTensor weight(dtype, {3, 20});
+    weight.set(std::vector<double>(60, 1.0));
+    const GuardedTensor y(dtype, {2, 3});
+    Stream stream;
+    linear(stream, y.tensor(), x.tensor(), weight.tensor(), {});
+    for (std::size_t i = 0; i < 3; ++i) {
+      EXPECT_TRUE(std::isnan(y.get()[i]));
+      EXPECT_EQ(y.get()[3 + i], 20.0);
+    }
+  }
+}
+
+TEST(Linear, RefusesWrongShapesAndDtypes) {
+  const GuardedTensor x(DType::bf16, {2, 8});
+  const GuardedTensor weight(DType::bf16, {3, 8});
+  const GuardedTensor narrow(DType::bf16, {3, 7});
+  const GuardedTensor single(DType::f32, {3, 8});
+  const GuardedTensor y(DType::bf16, {2, 3});
+  Stream stream;
+  EXPECT_THROW(linear(stream, y.tensor(), x.tensor(), narrow.tensor(), {}), base::Error);
+  EXPECT_THROW(linear(stream, y.tensor(), x.tensor(), single.tensor(), {}), base::Error);
+  EXPECT_THROW(linear(stream, x.tensor(), x.tensor(), weight.tensor(), {}), base::Error);
+  EXPECT_THROW(linear(stream, y.tensor(), x.tensor(), weight.tensor(), x.tensor()), base::Error);
+  EXPECT_THROW(linear_input_gradient(stream, y.tensor(), y.tensor(), weight.tensor()), base::Error);
+  // The gradient of bf16 weights is f32.
+  EXPECT_THROW(linear_weight_gradient(stream, weight.tensor(), {}, y.tensor(), x.tensor()),
+               base::Error);
+}
+
+TEST(Linear, TheMeasuredLimitIsPositive) {
+  Stream stream;
+  EXPECT_GT(measured_matmul_limit(stream, DType::f32), 0.0);
+}
+
+}  // namespace
+}  // namespace ssmax::kernels
