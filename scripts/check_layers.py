@@ -31,7 +31,8 @@ NESTED = {"kernels", "normalizers"}
 TOP_LEVEL = {"src", "configs", "data", "scripts", "tests", "docs", "CMakeLists.txt", "README.md",
              "LICENSE", "CMakePresets.json"}
 
-# Conditional compilation lives where the compiler or the processor is asked, nowhere else.
+# Conditional compilation lives where the compiler or the processor is asked, nowhere else; only the
+# version of a library may be asked where the library is used.
 MAY_ASK_THE_COMPILER = {"base/host_device.h"}
 MAY_ASK_THE_COMPILER_ROOMS = {"device"}
 # Macros of our own, and the prefixes of names that a library wants defined before its header.
@@ -44,7 +45,7 @@ MAX_LINES = 600
 SOURCE = {".h", ".cpp", ".cu", ".cuh"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"')
-CONDITION = re.compile(r"^\s*#\s*(if|ifdef|ifndef)\b")
+CONDITION = re.compile(r"^\s*#\s*(if|ifdef|ifndef)\b(?!\s+[A-Z0-9]+_VERSION_MAJOR\b)")
 DEFINE = re.compile(r"^\s*#\s*define\s+(\w+)")
 
 

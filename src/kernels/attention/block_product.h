@@ -2,19 +2,13 @@
 
 #include <cstdint>
 
+#include "device/vector_width.h"
+
 /// Small matrix products in fp32 registers for the tiled attention of the CPU.
 namespace ssmax::kernels::cpu {
 
-#if defined(__AVX512F__)
-inline constexpr int kLanes = 16;
-inline constexpr int kBlockVectors = 4;
-#elif defined(__AVX__)
-inline constexpr int kLanes = 8;
-inline constexpr int kBlockVectors = 2;
-#else
-inline constexpr int kLanes = 4;
-inline constexpr int kBlockVectors = 2;
-#endif
+inline constexpr int kLanes = device::kVectorLanes;
+inline constexpr int kBlockVectors = kLanes == 16 ? 4 : 2;
 /// Rows and columns of the register block: 24 or 12 accumulators, the most that leave registers for
 /// the operands.
 inline constexpr int kBlockRows = 6;
