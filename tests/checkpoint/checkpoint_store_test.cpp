@@ -1,0 +1,177 @@
+#include "checkpoint/checkpoint_store.h"
+
+#include <limits>
+
+#include "base/durable_file.h"
+#include "base/hash.h"
+#include "checkpoint/checkpoint_fixture.h"
+
+namespace ssmax::checkpoint {
+namespace {
+
+using Names = std::vector<std::string>;
+
+class CheckpointStoreTest : public testing::Test {
+ protected:
+  TemporaryFolder run_;
+  CheckpointStore store_{run_.path(), 2};
+  TinyRun tiny_;
+};
+
+TEST_F(CheckpointStoreTest, saves_all_that_the_contract_names) {
+  EXPECT_TRUE(store_.prepare(estimated_bytes(tiny_.files())).empty());
+  const SaveReport report = store_.save(tiny_.manifest(1000), tiny_.files());
+  EXPECT_TRUE(report.warnings.empty());
+  EXPECT_EQ(report.folder, run_.path() / "checkpoints" / "step_00001000");
+  EXPECT_EQ(names_in(store_.folder()), (Names{"latest", "step_00001000"}));
+  EXPECT_EQ(read_all(store_.folder() / "latest"), "step_00001000\n");
+  EXPECT_EQ(names_in(report.folder),
+            (Names{"manifest.json", "model.safetensors", "optimizer.safetensors"}));
+
+  const Manifest manifest = read_manifest(report.folder / kManifestName);
+  std::int64_t bytes = 0;
+  for (const WrittenFile& file : manifest.files) {
+    const std::string content = read_all(report.folder / file.name);
+    EXPECT_EQ(file.bytes, static_cast<std::int64_t>(content.size()));
+    EXPECT_EQ(file.xxh3_128, base::hash_hex(content));
+    bytes += file.bytes;
+  }
+  EXPECT_EQ(report.bytes, bytes);
+  EXPECT_GE(estimated_bytes(tiny_.files()),
+            bytes + static_cast<std::int64_t>(fs::file_size(report.folder / kManifestName)));
+  expect_holds(LoadedCheckpoint(report.folder), tiny_);
+}
+
+TEST_F(CheckpointStoreTest, keeps_the_newest) {
+  store_.prepare(0);
+  for (const std::int64_t step : {10, 20, 30, 100000000}) {
+    EXPECT_TRUE(store_.save(tiny_.manifest(step), tiny_.files()).warnings.empty());
+  }
+  EXPECT_EQ(names_in(store_.folder()), (Names{"latest", "step_00000030", "step_100000000"}));
+  EXPECT_EQ(step_folders(run_.path()).front().filename(), "step_100000000");
+}
+
+TEST_F(CheckpointStoreTest, newer_ones_neither_count_nor_go) {
+  store_.prepare(0);
+  for (const std::int64_t step : {10, 20, 50, 60}) store_.save(tiny_.manifest(step), tiny_.files());
+  EXPECT_EQ(names_in(store_.folder()), (Names{"latest", "step_00000050", "step_00000060"}));
+  // A run that had to go back and saves its first checkpoint again.
+  store_.save(tiny_.manifest(30), tiny_.files());
+  EXPECT_EQ(names_in(store_.folder()),
+            (Names{"latest", "step_00000030", "step_00000050", "step_00000060"}));
+}
+
+TEST_F(CheckpointStoreTest, replaces_the_same_step) {
+  store_.prepare(0);
+  store_.save(tiny_.manifest(10), tiny_.files());
+  const TinyRun other(2);
+  EXPECT_TRUE(store_.save(other.manifest(10), other.files()).warnings.empty());
+  EXPECT_EQ(names_in(store_.folder()), (Names{"latest", "step_00000010"}));
+  expect_holds(load(run_.path()), other);
+}
+
+TEST_F(CheckpointStoreTest, prepare_removes_what_dead_runs_left_and_nothing_else) {
+  store_.prepare(0);
+  store_.save(tiny_.manifest(10), tiny_.files());
+  const Names left = {"step_00000020.tmp.123", ".trash-step_00000001.99", "latest.tmp.1.0",
+                      "probe.tmp.file"};
+  for (const std::string& name : left) {
+    fs::create_directories(store_.folder() / name);
+    write_all(store_.folder() / name / "model.safetensors", "half");
+  }
+  fs::create_directories(store_.folder() / "notes.tmp.mine");
+  write_all(store_.folder() / "readme.txt", "mine");
+  // Half-written folders are never candidates, cleaned or not.
+  EXPECT_EQ(step_folders(run_.path()).size(), 1U);
+  EXPECT_TRUE(store_.prepare(0).empty());
+  EXPECT_EQ(names_in(store_.folder()),
+            (Names{"latest", "notes.tmp.mine", "readme.txt", "step_00000010"}));
+  expect_holds(load(run_.path()), tiny_);
+}
+
+TEST_F(CheckpointStoreTest, prepare_refuses_a_disk_that_is_too_small) {
+  const std::int64_t petabytes = std::int64_t{1} << 60;
+  const std::string error = error_of(base::ErrorKind::disk, [&] { store_.prepare(petabytes); });
+  for (const char* part : {"checkpoints", "3 checkpoints", "need", "free", "checkpoint.keep"}) {
+    EXPECT_NE(error.find(part), std::string::npos) << part << " in " << error;
+  }
+}
+
+TEST_F(CheckpointStoreTest, prepare_refuses_a_folder_that_cannot_be_written) {
+  write_all(run_.path() / "checkpoints", "a file where the folder should be");
+  const std::string error = error_of(base::ErrorKind::disk, [&] { store_.prepare(0); });
+  EXPECT_NE(error.find((run_.path() / "checkpoints").string()), std::string::npos) << error;
+}
+
+TEST_F(CheckpointStoreTest, keep_below_two_is_refused) {
+  EXPECT_NE(error_of(base::ErrorKind::usage, [&] { CheckpointStore(run_.path(), 1); }), "");
+}
+
+TEST_F(CheckpointStoreTest, drops_its_part_when_another_rank_fails) {
+  store_.prepare(0);
+  store_.save(tiny_.manifest(10), tiny_.files());
+  bool was_ok = false;
+  const std::string error = error_of(base::ErrorKind::disk, [&] {
+    store_.save(tiny_.manifest(20), tiny_.files(), [&](bool ok) {
+      was_ok = ok;
+      // All tensor files are there, the manifest is not.
+      for (const fs::path& entry : fs::directory_iterator(store_.folder())) {
+        EXPECT_FALSE(fs::exists(entry / kManifestName) &&
+                     entry.string().find(".tmp.") != std::string::npos);
+      }
+      return false;
+    });
+  });
+  EXPECT_TRUE(was_ok);
+  EXPECT_NE(error.find("another rank"), std::string::npos) << error;
+  EXPECT_NE(error.find("step 20"), std::string::npos) << error;
+  EXPECT_EQ(names_in(store_.folder()), (Names{"latest", "step_00000010"}));
+}
+
+TEST_F(CheckpointStoreTest, tells_other_ranks_of_its_own_failure) {
+  store_.prepare(0);
+  base::set_disk_fault_hook([](base::DiskCall call, const fs::path&) {
+    return call == base::DiskCall::write ? base::DiskFault{.error = EIO} : base::DiskFault{};
+  });
+  bool told = false;
+  const std::string error = error_of(base::ErrorKind::disk, [&] {
+    store_.save(tiny_.manifest(20), tiny_.files(), [&](bool ok) {
+      told = !ok;
+      return false;
+    });
+  });
+  base::set_disk_fault_hook({});
+  EXPECT_TRUE(told);
+  EXPECT_NE(error.find("model.safetensors"), std::string::npos) << error;
+}
+
+TEST_F(CheckpointStoreTest, a_failed_removal_is_a_warning) {
+  store_.prepare(0);
+  store_.save(tiny_.manifest(10), tiny_.files());
+  store_.save(tiny_.manifest(20), tiny_.files());
+  base::set_disk_fault_hook([](base::DiskCall call, const fs::path& path) {
+    const bool trash = path.filename().string().starts_with(".trash-");
+    return call == base::DiskCall::rename && trash ? base::DiskFault{.error = EACCES}
+                                                   : base::DiskFault{};
+  });
+  const SaveReport report = store_.save(tiny_.manifest(30), tiny_.files());
+  base::set_disk_fault_hook({});
+  ASSERT_EQ(report.warnings.size(), 1U);
+  EXPECT_NE(report.warnings[0].find("step_00000010"), std::string::npos) << report.warnings[0];
+  expect_holds(load(run_.path()), tiny_);
+}
+
+TEST(StepFolderName, there_and_back) {
+  for (const std::int64_t step :
+       {std::int64_t{0}, std::int64_t{7}, std::int64_t{99999999}, std::int64_t{100000000},
+        std::numeric_limits<std::int64_t>::max()}) {
+    EXPECT_EQ(step_of_folder_name(step_folder_name(step)), step);
+  }
+  for (const char* name : {"step_", "step_1", "step_-0000001", "step_000000010", "step_0000001x",
+                           "step_00000010.tmp.3", "step_99999999999999999999", "latest", ""}) {
+    EXPECT_EQ(step_of_folder_name(name), -1) << name;
+  }
+}
+
+}  // namespace
+}  // namespace ssmax::checkpoint
