@@ -106,4 +106,15 @@ class NormalizerOf : public AttentionNormalizer {
   std::vector<NormalizerParameter> own_;  ///< at most one, per head
 };
 
+/// A weighting with the row scale that the options ask for.
+template <Weighting W>
+std::unique_ptr<AttentionNormalizer> make_scaled(const ScaleOptions& scale, const W& weighting,
+                                                 std::vector<NormalizerParameter> own = {}) {
+  if (scale.kind == ScaleKind::none) {
+    return std::make_unique<NormalizerOf<UnitLength, W>>(RowScale<UnitLength>{}, weighting,
+                                                         std::move(own));
+  }
+  return std::make_unique<NormalizerOf<LogLength, W>>(scale.row_scale(), weighting, std::move(own));
+}
+
 }  // namespace ssmax::kernels

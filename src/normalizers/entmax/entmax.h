@@ -1,0 +1,113 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include "base/field.h"
+#include "base/host_device.h"
+
+/// alpha-entmax: Peters, Niculae and Martins, "Sparse Sequence-to-Sequence Models", 2019; alpha = 2
+/// is sparsemax (Martins and Astudillo 2016). The threshold is solved from the whole row.
+namespace ssmax::normalizers::entmax {
+
+struct Options {
+  double alpha = 1.5;
+
+  static constexpr auto fields() {
+    return std::tuple(base::field("alpha", &Options::alpha,
+                                  "Sparsity: towards 1 as softmax, 1.5 sparse, 2 sparsemax",
+                                  base::above(1.0), base::at_most(4.0)));
+  }
+};
+
+/// w = u^(1 / (alpha - 1)) / sum with u = max((alpha - 1) (x - max) - t, 0), t such that the sum is
+/// 1. Kept: max, t, 1 / sum, 1 / sum of the slopes.
+struct Weighting {
+  static constexpr std::int64_t kRowValues = 4;
+
+  double alpha = 1.5;
+
+  template <class Real>
+  struct Row {
+    Real max;
+    Real threshold;
+    Real factor;        // 1 / sum of u^(1 / (alpha - 1))
+    Real slope_factor;  // 1 / sum of w^(2 - alpha)
+  };
+
+  template <class Real>
+  HD static Real power(Real u, double exponent) {
+    if (u <= 0) return 0;
+    if (exponent == 0.0) return 1;
+    if (exponent == 0.5) return std::sqrt(u);
+    if (exponent == 1.0) return u;
+    if (exponent == 2.0) return u * u;
+    return std::pow(u, static_cast<Real>(exponent));
+  }
+  template <class Real>
+  HD Real gap(const Row<Real>& row, Real x) const {
+    return static_cast<Real>(alpha - 1.0) * (x - row.max) - row.threshold;
+  }
+  template <class Real>
+  HD Real weight(const Row<Real>& row, Real x) const {
+    return power(gap(row, x), 1.0 / (alpha - 1.0)) * row.factor;
+  }
+  /// w^(2 - alpha) where w > 0, else 0.
+  template <class Real>
+  HD Real slope(const Row<Real>& row, Real x) const {
+    return power(weight(row, x), 2.0 - alpha);
+  }
+  template <class Real>
+  HD Real pull(const Row<Real>& row, Real x) const {
+    return slope(row, x);
+  }
+  template <class Real>
+  HD Real coupling(const Row<Real>& row, Real x) const {
+    return slope(row, x) * row.slope_factor;
+  }
+
+  /// The sum falls from at least 1 at t = -1 to 0 at t = 0: bisection until the interval is one
+  /// step of Real wide.
+  template <class Real>
+  HD Row<Real> solve(const Real* x, std::int64_t n) const {
+    Row<Real> row{x[0], -1, 1, 1};
+    for (std::int64_t j = 1; j < n; ++j) row.max = x[j] > row.max ? x[j] : row.max;
+    Real low = -1;
+    Real high = 0;
+    for (int step = 0; step < 64; ++step) {
+      row.threshold = (low + high) / 2;
+      if (row.threshold == low || row.threshold == high) break;
+      (weight_sum(row, x, n) > 1 ? low : high) = row.threshold;
+    }
+    row.threshold = low;
+    row.factor = Real{1} / weight_sum(row, x, n);
+    Real slopes = 0;
+    for (std::int64_t j = 0; j < n; ++j) slopes += slope(row, x[j]);
+    row.slope_factor = Real{1} / slopes;
+    return row;
+  }
+
+  template <class Real>
+  HD static void save(const Row<Real>& row, Real* values) {
+    values[0] = row.max;
+    values[1] = row.threshold;
+    values[2] = row.factor;
+    values[3] = row.slope_factor;
+  }
+  template <class Real>
+  HD Row<Real> load(const Real* values, std::int64_t /*n*/) const {
+    return {values[0], values[1], values[2], values[3]};
+  }
+
+ private:
+  template <class Real>
+  HD Real weight_sum(const Row<Real>& row, const Real* x, std::int64_t n) const {
+    Real sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t j = 0; j < n; ++j) sum += weight(row, x[j]);
+    return sum;
+  }
+};
+
+}  // namespace ssmax::normalizers::entmax
