@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <iosfwd>
 #include <string>
 
 namespace CLI {
@@ -12,8 +13,10 @@ namespace ssmax::app {
 /// The subcommand `ssmax inspect FILE_OR_DIR`.
 void add_inspect(CLI::App& app);
 
-/// What `ssmax inspect` prints about a safetensors file, a checkpoint or run folder, a token shard,
-/// a prepared-data folder or manifest, metrics.jsonl or a JSON file.
-std::string inspect_text(const std::filesystem::path& path);
+/// Prints tables about a safetensors file, a checkpoint's or run's folder, a token shard, a folder
+/// of prepared data or its manifest, metrics.jsonl or another JSON file. `tokenizer` shows the text
+/// of a shard's first tokens; none when empty. Throws after printing what it could when a file is
+/// damaged; Error(usage) when it is of no kind that the program writes.
+void inspect(std::ostream& out, const std::filesystem::path& path, const std::string& tokenizer);
 
 }  // namespace ssmax::app

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <cstring>
@@ -17,31 +16,13 @@
 #include "checkpoint/checkpoint_store.h"
 #include "checkpoint/load.h"
 #include "checkpoint/match.h"
+#include "support/temporary_folder.h"
 
 namespace ssmax::checkpoint {
 
 namespace fs = std::filesystem;
 
-/// A folder of its own below the system's temporary folder; gone with the object.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "ssmax_checkpoint_XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp " + name);
-    path_ = name;
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
+using support::TemporaryFolder;
 
 inline std::string read_all(const fs::path& path) {
   std::ifstream in(path, std::ios::binary);
