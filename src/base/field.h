@@ -99,7 +99,7 @@ namespace detail {
 template <class T>
 struct AnyMember {
   template <class M>
-  requires(!std::same_as<M, T>) operator M() const;
+  requires(!std::same_as<M, T>) operator M() const;  // NOLINT(google-explicit-constructor)
 };
 
 template <class T, std::size_t... I>
