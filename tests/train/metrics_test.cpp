@@ -194,6 +194,20 @@ TEST_F(Metrics, ResumeDropsDamagedLinesAndKeepsTheRest) {
   EXPECT_EQ(text(), good + good);
 }
 
+TEST_F(Metrics, ALineWithoutItsNewlineIsDamaged) {
+  {
+    MetricsLog log = MetricsLog::create(path());
+    log.write(step_metrics(1));
+    log.write(step_metrics(2));
+  }
+  const std::string whole = text();
+  std::filesystem::resize_file(path(), whole.size() - 1);
+  MetricsLog log = MetricsLog::resume(path(), 2);
+  EXPECT_EQ(log.resumed().damaged, 1);
+  log.write(step_metrics(2));
+  EXPECT_EQ(text(), whole);
+}
+
 TEST_F(Metrics, AFullDiskAtResumeLeavesTheOldFile) {
   {
     MetricsLog log = MetricsLog::create(path());

@@ -60,6 +60,7 @@ TEST(DieWithParent, NoOrphanOutlivesAKilledParent) {
   const pid_t child = fork();
   if (child == 0) {
     if (fork() == 0) {
+      alarm(30);  // should die_with_parent() not work
       die_with_parent();
       [[maybe_unused]] const auto written = write(ready[1], "r", 1);
       for (;;) pause();

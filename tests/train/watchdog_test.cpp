@@ -37,10 +37,11 @@ TEST(Watchdog, NamesRankSecondsAndSection) {
 
 TEST(Watchdog, BeatsKeepItQuiet) {
   Watched watched;
-  // Silence is counted in ticks of at most 10 ms each, so 10 s need a thousand ticks without one
-  // of these beats in between, however loaded the machine is.
-  const Watchdog::Section section(watched.watchdog, "loading", 10.0);
-  for (int i = 0; i < 20; ++i) {
+  // Twice the allowed silence goes by in all. Each tick counts for at most 10 ms, so to fire
+  // wrongly the watching thread must run fifty times while this one does not run at all.
+  const Watchdog::Section section(watched.watchdog, "loading", 0.5);
+  const auto end = std::chrono::steady_clock::now() + milliseconds(1000);
+  while (std::chrono::steady_clock::now() < end) {
     watched.watchdog.beat();
     std::this_thread::sleep_for(milliseconds(5));
   }
