@@ -126,7 +126,7 @@ std::size_t PieceReader::last_cut(std::size_t searched) const {
   return cut == 0 ? 0 : from + cut;
 }
 
-bool PieceReader::next(Piece& piece) {
+std::optional<Piece> PieceReader::next() {
   while (true) {
     if (ended_ && held_.empty()) {
       // Between inputs; the very first comes here too.
@@ -134,7 +134,7 @@ bool PieceReader::next(Piece& piece) {
         stream_.close();
         ++at_;
       }
-      if (at_ == inputs_.size()) return false;
+      if (at_ == inputs_.size()) return std::nullopt;
       stream_.clear();
       stream_.open(inputs_[at_].path, std::ios::binary);
       if (!stream_) fail(inputs_[at_].path, "cannot open: " + std::string(std::strerror(errno)));
@@ -149,6 +149,7 @@ bool PieceReader::next(Piece& piece) {
     const std::size_t cut = ended_ ? held_.size() : last_cut(searched);
     if (cut == 0) continue;
     if (starts_document_) document_ = document_hash(held_);
+    Piece piece;
     piece.input = &input;
     piece.line = line_;
     piece.starts_document = starts_document_;
@@ -159,7 +160,7 @@ bool PieceReader::next(Piece& piece) {
       line_ += std::count(piece.bytes.begin(), piece.bytes.end(), '\n');
     }
     starts_document_ = false;
-    return true;
+    return piece;
   }
 }
 

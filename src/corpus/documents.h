@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -46,8 +47,8 @@ class PieceReader {
  public:
   explicit PieceReader(std::span<const Input> inputs, std::int64_t piece_bytes = 1 << 20);
 
-  /// False at the end of the last input. Error(data) when a file cannot be read.
-  bool next(Piece& piece);
+  /// Nothing at the end of the last input. Error(data) when a file cannot be read.
+  std::optional<Piece> next();
 
  private:
   void read_block();

@@ -11,7 +11,6 @@ namespace ssmax::corpus {
 
 namespace {
 
-constexpr int kCacheBits = 15;
 /// Up to here the pairs are searched one after the other, which is faster than a heap.
 constexpr std::size_t kShortBytes = 64;
 constexpr std::size_t kCachedBytes = 16;
@@ -29,10 +28,10 @@ struct Key {
     }
   }
 
-  std::size_t slot(std::size_t length) const {
+  std::size_t slot(std::size_t length, int cache_bits) const {
     std::uint64_t mixed = (low ^ length) * 0x9E3779B97F4A7C15ULL;
     mixed = (mixed ^ (mixed >> 32) ^ high) * 0xD6E8FEB86659FD93ULL;
-    return mixed >> (64 - kCacheBits);
+    return mixed >> (64 - cache_bits);
   }
 };
 
@@ -58,8 +57,8 @@ struct alignas(64) Encoder::CacheLine {
   std::array<std::int32_t, kCachedIds> ids{};
 };
 
-Encoder::Encoder(const Tokenizer& tokenizer)
-    : tables_(tokenizer.tables_), cache_(std::size_t{1} << kCacheBits) {}
+Encoder::Encoder(const Tokenizer& tokenizer, int cache_bits)
+    : tables_(tokenizer.tables_), cache_bits_(cache_bits), cache_(std::size_t{1} << cache_bits) {}
 Encoder::~Encoder() = default;
 Encoder::Encoder(Encoder&&) noexcept = default;
 
@@ -102,7 +101,7 @@ void Encoder::encode_pre_token(std::vector<std::int32_t>& ids, std::string_view 
     return;
   }
   const Key key(text);
-  CacheLine& line = cache_[key.slot(text.size())];
+  CacheLine& line = cache_[key.slot(text.size(), cache_bits_)];
   if (line.low == key.low && line.high == key.high && line.bytes == text.size()) {
     ids.insert(ids.end(), line.ids.begin(), line.ids.begin() + line.count);
     return;

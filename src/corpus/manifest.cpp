@@ -86,7 +86,8 @@ void write_manifest(const std::filesystem::path& folder, const Manifest& manifes
       .add("version", JsonValue::of(kVersion))
       .add("tokenizer", std::move(tokenizer))
       .add("train", split_json(manifest.train))
-      .add("validation", split_json(manifest.validation));
+      .add("validation", split_json(manifest.validation))
+      .add("skipped_files", JsonValue::of(manifest.skipped_files));
   base::write_file_atomically(folder / kManifestName, base::to_text(root, 2) + '\n');
 }
 
@@ -110,6 +111,7 @@ std::optional<Manifest> read_manifest(const std::filesystem::path& folder) {
   manifest.end_of_text = reader.integer(tokenizer, "end_of_text");
   manifest.train = reader.split(root, "train");
   manifest.validation = reader.split(root, "validation");
+  manifest.skipped_files = reader.integer(root, "skipped_files");
   return manifest;
 }
 

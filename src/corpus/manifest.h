@@ -30,6 +30,7 @@ struct Manifest {
   std::int64_t vocab_size = 0;
   std::int64_t end_of_text = 0;
   ManifestSplit train, validation;
+  std::int64_t skipped_files = 0;  // binary files found in folders
 };
 
 inline constexpr char kManifestName[] = "manifest.json";

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -13,6 +14,12 @@
 #include <vector>
 
 namespace ssmax::corpus {
+
+/// `requested` threads, or all cores for 0.
+inline int thread_count(int requested) {
+  const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+  return requested > 0 ? requested : std::max(1, cores);
+}
 
 /// Runs work(item) on `threads` threads, for items that produce() hands out, and gives the results
 /// to consume() in the order of the items. produce and consume run on the calling thread; at most

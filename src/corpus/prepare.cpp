@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
-#include <thread>
 
 #include "base/durable_file.h"
 #include "base/errors.h"
@@ -118,11 +117,7 @@ class Encoding {
   void run(const Inputs& inputs, int threads, const std::function<void(std::int64_t)>& done) {
     PieceReader reader(inputs.files);
     ordered_parallel(
-        threads,
-        [&]() -> std::optional<Piece> {
-          Piece piece;
-          return reader.next(piece) ? std::optional(std::move(piece)) : std::nullopt;
-        },
+        threads, [&] { return reader.next(); },
         [&] {
           return [this, encoder = Encoder(tokenizer_)](const Piece& piece) mutable {
             return encode(encoder, piece);
@@ -165,9 +160,7 @@ Manifest prepare(const Tokenizer& tokenizer, const PrepareOptions& options,
   const Inputs inputs = find_inputs(options.inputs);
   const Inputs validation_inputs =
       options.validation.empty() ? Inputs{} : find_inputs(options.validation);
-  const int threads = options.threads > 0
-                          ? options.threads
-                          : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  const int threads = thread_count(options.threads);
 
   path out = std::filesystem::absolute(options.out).lexically_normal();
   if (!out.has_filename()) out = out.parent_path();
@@ -193,6 +186,7 @@ Manifest prepare(const Tokenizer& tokenizer, const PrepareOptions& options,
   manifest.tokenizer_hash = tokenizer.hash();
   manifest.vocab_size = tokenizer.vocab_size();
   manifest.end_of_text = tokenizer.end_of_text();
+  manifest.skipped_files = inputs.skipped + validation_inputs.skipped;
   manifest.train = train.finish();
   manifest.validation = validation.finish();
   if (manifest.train.tokens == 0) {

@@ -24,13 +24,11 @@ std::string pattern() {
          "]+(?![^" + space + "])|[" + space + "]++";
 }
 
-}  // namespace
-
-struct Splitter::Regex {
+/// The compiled pattern; immutable, so all splitters of all threads share one.
+struct Code {
   pcre2_code* code = nullptr;
-  pcre2_match_data* data = nullptr;
 
-  Regex() {
+  Code() {
     const std::string text = pattern();
     int error = 0;
     PCRE2_SIZE offset = 0;
@@ -44,12 +42,24 @@ struct Splitter::Regex {
     }
     // Without JIT, as where memory must not be executable, pcre2_match interprets the pattern.
     pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
-    data = pcre2_match_data_create(1, nullptr);
   }
-  ~Regex() {
-    pcre2_match_data_free(data);
-    pcre2_code_free(code);
-  }
+  ~Code() { pcre2_code_free(code); }
+  Code(const Code&) = delete;
+  Code& operator=(const Code&) = delete;
+};
+
+const pcre2_code* compiled() {
+  static const Code instance;
+  return instance.code;
+}
+
+}  // namespace
+
+struct Splitter::Regex {
+  pcre2_match_data* data = pcre2_match_data_create(1, nullptr);
+
+  Regex() = default;
+  ~Regex() { pcre2_match_data_free(data); }
   Regex(const Regex&) = delete;
   Regex& operator=(const Regex&) = delete;
 };
@@ -70,8 +80,8 @@ Splitter::Part Splitter::front(std::string_view text) {
 
 std::size_t Splitter::match(std::string_view text) {
   // The pattern matches at every position, so the match is always at offset 0.
-  const int count = pcre2_match(regex_->code, reinterpret_cast<PCRE2_SPTR>(text.data()),
-                                text.size(), 0, PCRE2_NO_UTF_CHECK, regex_->data, nullptr);
+  const int count = pcre2_match(compiled(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
+                                0, PCRE2_NO_UTF_CHECK, regex_->data, nullptr);
   const PCRE2_SIZE* range = pcre2_get_ovector_pointer(regex_->data);
   if (count < 1 || range[0] != 0 || range[1] == 0) {
     throw base::Error(base::ErrorKind::data,

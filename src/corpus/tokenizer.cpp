@@ -117,7 +117,9 @@ Tokenizer Tokenizer::named(const std::string& name) {
 
 void Tokenizer::encode(std::vector<std::int32_t>& ids, std::string_view text,
                        SpecialText special) const {
-  Encoder(*this).encode(ids, text, special);
+  // A short text is not worth the 2 MiB that a long one is encoded faster with.
+  const int cache_bits = text.size() < (64U << 10) ? 8 : 15;
+  Encoder(*this, cache_bits).encode(ids, text, special);
 }
 
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text, SpecialText special) const {

@@ -92,7 +92,8 @@ class Tokenizer {
 /// Encodes many texts with one tokenizer, for one thread: remembers the ids of pre-tokens.
 class Encoder {
  public:
-  explicit Encoder(const Tokenizer& tokenizer);
+  /// Remembers up to 2^cache_bits pre-tokens, 64 bytes each.
+  explicit Encoder(const Tokenizer& tokenizer, int cache_bits = 15);
   ~Encoder();
   Encoder(Encoder&&) noexcept;
 
@@ -110,6 +111,7 @@ class Encoder {
 
   std::shared_ptr<const Tokenizer::Tables> tables_;
   Splitter splitter_;
+  int cache_bits_;
   std::vector<CacheLine> cache_;
 };
 

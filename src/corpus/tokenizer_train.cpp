@@ -3,12 +3,15 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <deque>
+#include <mutex>
 #include <queue>
 #include <utility>
 #include <vector>
 
 #include "base/errors.h"
 #include "corpus/byte_characters.h"
+#include "corpus/ordered_parallel.h"
 
 namespace ssmax::corpus {
 
@@ -38,6 +41,32 @@ void PreTokenCounts::add(std::string_view text) {
 void PreTokenCounts::add(const PreTokenCounts& other) {
   for (const auto& [text, count] : other.counts_) counts_[text] += count;
   total_ += other.total_;
+}
+
+PreTokenCounts count_pre_tokens(const Inputs& inputs, int threads,
+                                const std::function<void(std::int64_t)>& progress) {
+  PieceReader reader(inputs.files);
+  std::mutex mutex;
+  std::deque<PreTokenCounts> counts;  // one per thread, and it stays where it is
+  std::int64_t done = 0;
+  ordered_parallel(
+      thread_count(threads), [&] { return reader.next(); },
+      [&] {
+        const std::lock_guard lock(mutex);
+        PreTokenCounts& own = counts.emplace_back();
+        return [&own](const Piece& piece) {
+          visit_documents(piece,
+                          [&](std::string_view text, std::uint64_t, bool) { own.add(text); });
+          return std::ssize(piece.bytes);
+        };
+      },
+      [&](std::int64_t bytes) {
+        done += bytes;
+        if (progress) progress(done);
+      });
+  PreTokenCounts all;
+  for (const PreTokenCounts& part : counts) all.add(part);
+  return all;
 }
 
 /// The state of one training: every unique pre-token as a row of ids, and where each pair occurs.

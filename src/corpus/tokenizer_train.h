@@ -6,6 +6,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "corpus/documents.h"
 #include "corpus/tokenizer.h"
 
 namespace ssmax::corpus {
@@ -31,6 +32,11 @@ class PreTokenCounts {
   std::unordered_map<std::string, std::int64_t, Hash, std::equal_to<>> counts_;
   std::int64_t total_ = 0;
 };
+
+/// The counts of all documents of the inputs, on `threads` threads (0: all cores). `progress` is
+/// told the bytes of input done so far.
+PreTokenCounts count_pre_tokens(const Inputs& inputs, int threads,
+                                const std::function<void(std::int64_t)>& progress = {});
 
 /// Byte-level BPE trained on the counts: the most frequent pair of neighbors is merged, again and
 /// again; of equally frequent pairs the one with the smaller ids. Ids as GPT-2's: the 256 bytes in

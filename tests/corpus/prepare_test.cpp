@@ -54,6 +54,7 @@ TEST_F(PrepareTest, end_of_text_stands_in_front_of_each_document) {
   EXPECT_EQ(manifest.train.text_bytes, 4 + 3 + 4 + 5 + 6 + 5);
   EXPECT_EQ(manifest.train.tokens, manifest.train.text_bytes + 6);
   EXPECT_TRUE(manifest.validation.files.empty());
+  EXPECT_EQ(manifest.skipped_files, 1);
   EXPECT_FALSE(std::filesystem::exists(folder_ / "out.partial"));
 }
 
@@ -195,13 +196,12 @@ TEST(PieceReader, pieces_of_any_size_join_to_the_text_and_cut_no_pre_token) {
   const Inputs inputs = find_inputs(names);
   for (const std::int64_t bytes : {1, 2, 3, 5, 16, 100, 1000, 100000}) {
     PieceReader reader(inputs.files, bytes);
-    Piece piece;
     std::string joined;
     Ids ids;
-    while (reader.next(piece)) {
-      EXPECT_EQ(piece.starts_document, joined.empty());
-      joined += piece.bytes;
-      tokenizer.encode(ids, piece.bytes);
+    while (const std::optional<Piece> piece = reader.next()) {
+      EXPECT_EQ(piece->starts_document, joined.empty());
+      joined += piece->bytes;
+      tokenizer.encode(ids, piece->bytes);
     }
     EXPECT_EQ(joined, text) << bytes;
     EXPECT_EQ(ids, expected) << bytes;

@@ -33,6 +33,28 @@ TEST(TrainTokenizer, counts_added_in_parts_are_the_counts_of_the_whole) {
   EXPECT_EQ(train_tokenizer(second, 400, "x").hash(), train_tokenizer(whole, 400, "x").hash());
 }
 
+TEST(TrainTokenizer, counts_of_files_do_not_depend_on_the_number_of_threads) {
+  const TemporaryFolder folder;
+  const std::string text = read_all(golden("training.txt"));
+  std::string lines = "{\"text\": \"a line of its own\"}\n";
+  write_all(folder / "a.txt", text);
+  write_all(folder / "b.jsonl", lines + lines);
+  PreTokenCounts expected;
+  expected.add(text);
+  expected.add("a line of its own");
+  expected.add("a line of its own");
+  const std::vector<std::string> names = {folder.name("")};
+  for (const int threads : {1, 3}) {
+    std::int64_t done = 0;
+    const Inputs inputs = find_inputs(names);
+    const PreTokenCounts counts =
+        count_pre_tokens(inputs, threads, [&](std::int64_t bytes) { done = bytes; });
+    EXPECT_EQ(done, inputs.bytes);
+    EXPECT_EQ(counts.total(), expected.total());
+    EXPECT_EQ(train_tokenizer(counts, 500, "x").hash(), train_tokenizer(expected, 500, "x").hash());
+  }
+}
+
 TEST(TrainTokenizer, stops_when_no_pair_occurs_twice) {
   PreTokenCounts counts;
   counts.add("aaaa aaaa");

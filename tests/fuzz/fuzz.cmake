@@ -21,3 +21,6 @@ function(ssmax_fuzz name)
 endfunction()
 
 ssmax_fuzz(json LIBRARIES base)
+ssmax_fuzz(shard LIBRARIES corpus)
+ssmax_fuzz(tokenizer LIBRARIES corpus)
+ssmax_fuzz(safetensors LIBRARIES checkpoint)
