@@ -27,6 +27,11 @@ ssmax_tests(checkpoint LIBRARIES checkpoint)
 ssmax_tests(model LIBRARIES model)
 ssmax_tests(evaluation LIBRARIES evaluation)
 ssmax_tests(train LIBRARIES train)
+ssmax_tests(app LIBRARIES checkpoint corpus CLI11::CLI11)
+if(TARGET app_tests)
+  target_sources(app_tests PRIVATE ${CMAKE_SOURCE_DIR}/src/app/inspect.cpp
+                                   ${CMAKE_SOURCE_DIR}/src/app/table.cpp)
+endif()
 
 # Checks of the repository and of the program as a whole, written in Python.
 if(Python3_FOUND)

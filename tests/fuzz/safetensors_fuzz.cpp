@@ -1,6 +1,5 @@
 #include <unistd.h>
 
-#include <array>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -18,9 +17,11 @@ namespace {
 
 /// The file of this process that the reader opens by name.
 const std::filesystem::path& path() {
-  static const std::filesystem::path file =
-      std::filesystem::temp_directory_path() /
-      ("ssmax_safetensors_fuzz_" + std::to_string(::getpid()) + ".safetensors");
+  static const std::filesystem::path file = [] {
+    std::string name = "ssmax_safetensors_fuzz_";
+    name.append(std::to_string(::getpid())).append(".safetensors");
+    return std::filesystem::temp_directory_path() / name;
+  }();
   return file;
 }
 
@@ -93,10 +94,10 @@ void check_manifest(std::string_view text) {
 }
 
 std::string with_length(const std::string& header) {
-  std::array<char, 8> length{};
   const std::uint64_t size = header.size();
-  std::memcpy(length.data(), &size, length.size());
-  return std::string(length.begin(), length.end()) + header;
+  std::string text(sizeof(size), '\0');
+  std::memcpy(text.data(), &size, sizeof(size));
+  return text.append(header);
 }
 
 }  // namespace
@@ -114,7 +115,7 @@ std::vector<std::string> seeds() {
   checkpoint::Manifest manifest;
   manifest.config = R"({"name": "b"})";
   manifest.recent_losses = {1.5};
-  manifest.state["phase"] = "x";
+  manifest.state.emplace("phase", std::string("x"));
   manifest.files = {{"model.safetensors", 24, std::string(32, '0')}};
   const std::string data(24, '\1');
   return {two, odd, huge, with_length(two) + data, with_length(odd) + data, to_text(manifest)};
