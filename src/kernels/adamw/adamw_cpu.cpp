@@ -1,6 +1,7 @@
 #include "kernels/adamw/adamw_cpu.h"
 
 #include "kernels/adamw/adamw_launch.h"
+#include "kernels/elements.h"
 #include "kernels/rows.h"
 
 namespace ssmax::kernels::cpu {
@@ -54,7 +55,7 @@ void update(const Pointers& at, float scale, std::int64_t begin, std::int64_t en
     first_moment[i] = m;
     second_moment[i] = v;
     weights[i] = w;
-    if constexpr (kCompute == Compute::refresh) compute[i] = device::Bf16(w);
+    if constexpr (kCompute == Compute::refresh) store(compute[i], w);
   }
 }
 

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "device/dtype.h"
+#include "kernels/elements.h"
 
 namespace ssmax::kernels::plain {
 
@@ -11,15 +11,16 @@ namespace ssmax::kernels::plain {
 template <class To, class From>
 void cast(To* out, const From* x, std::int64_t begin, std::int64_t end) {
 #pragma omp simd
-  for (std::int64_t i = begin; i < end; ++i) out[i] = static_cast<To>(x[i]);
+  for (std::int64_t i = begin; i < end; ++i) {
+    store(out[i], static_cast<device::Accumulator<To>>(load(x[i])));
+  }
 }
 
 template <class T>
 void add(T* out, const T* a, const T* b, std::int64_t begin, std::int64_t end) {
-  using A = device::Accumulator<T>;
 #pragma omp simd
   for (std::int64_t i = begin; i < end; ++i) {
-    out[i] = static_cast<T>(static_cast<A>(a[i]) + static_cast<A>(b[i]));
+    store(out[i], load(a[i]) + load(b[i]));
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "device/vector_math.h"
 #include "kernels/cross_entropy/cross_entropy_launch.h"
+#include "kernels/elements.h"
 #include "kernels/rows.h"
 
 namespace ssmax::kernels::cpu {
@@ -26,7 +27,7 @@ float largest_of(const T* x, std::int64_t count) {
   float largest = std::numeric_limits<float>::lowest();
 #pragma omp simd reduction(max : largest)
   for (std::int64_t i = 0; i < count; ++i) {
-    const auto value = static_cast<float>(x[i]);
+    const float value = load(x[i]);
     largest = value > largest ? value : largest;
   }
   return largest;
@@ -37,7 +38,7 @@ float sum_of_exponentials(const T* x, float largest, std::int64_t count) {
   float sum = 0.0F;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t i = 0; i < count; ++i) {
-    sum += device::vector_exp(static_cast<float>(x[i]) - largest);
+    sum += device::vector_exp(load(x[i]) - largest);
   }
   return sum;
 }
@@ -75,9 +76,9 @@ void gradient_row(T* x, const RowSum& row, std::int32_t target, std::int64_t V, 
       std::exp(static_cast<double>(x[target]) - static_cast<double>(largest)) / row.sum;
 #pragma omp simd
   for (std::int64_t v = 0; v < V; ++v) {
-    x[v] = static_cast<T>(device::vector_exp(static_cast<float>(x[v]) - largest) * factor);
+    store(x[v], device::vector_exp(load(x[v]) - largest) * factor);
   }
-  x[target] = static_cast<T>(static_cast<float>((p - 1.0) * scale));
+  store(x[target], static_cast<float>((p - 1.0) * scale));
 }
 
 }  // namespace

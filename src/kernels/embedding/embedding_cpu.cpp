@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "kernels/elements.h"
 #include "kernels/embedding/embedding_launch.h"
 #include "kernels/rows.h"
 
@@ -18,14 +19,14 @@ template <class T>
 void add_row(T* out, const T* a, const T* b, std::int64_t C) {
 #pragma omp simd
   for (std::int64_t c = 0; c < C; ++c) {
-    out[c] = static_cast<T>(static_cast<float>(a[c]) + static_cast<float>(b[c]));
+    store(out[c], load(a[c]) + load(b[c]));
   }
 }
 
 template <class T>
 void accumulate(float* sum, const T* row, std::int64_t begin, std::int64_t end) {
 #pragma omp simd
-  for (std::int64_t c = begin; c < end; ++c) sum[c] += static_cast<float>(row[c]);
+  for (std::int64_t c = begin; c < end; ++c) sum[c] += load(row[c]);
 }
 
 template <class T>

@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "device/vector_math.h"
+#include "kernels/elements.h"
 #include "kernels/gelu/gelu_launch.h"
 #include "kernels/rows.h"
 
@@ -23,8 +24,8 @@ template <class T>
 void forward(T* out, const T* x, std::int64_t begin, std::int64_t end) {
 #pragma omp simd
   for (std::int64_t i = begin; i < end; ++i) {
-    const auto value = static_cast<float>(x[i]);
-    out[i] = static_cast<T>(value * gate_of(value));
+    const float value = load(x[i]);
+    store(out[i], value * gate_of(value));
   }
 }
 
@@ -32,11 +33,11 @@ template <class T>
 void backward(T* dx, const T* dout, const T* x, std::int64_t begin, std::int64_t end) {
 #pragma omp simd
   for (std::int64_t i = begin; i < end; ++i) {
-    const auto value = static_cast<float>(x[i]);
+    const float value = load(x[i]);
     const float s = gate_of(value);
     const float slope = 2.0F * kRoot * (1.0F + 3.0F * kCubic * value * value);
     const float gradient = s + value * s * (1.0F - s) * slope;
-    dx[i] = static_cast<T>(static_cast<float>(dout[i]) * gradient);
+    store(dx[i], load(dout[i]) * gradient);
   }
 }
 

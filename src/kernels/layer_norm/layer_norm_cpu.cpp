@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "kernels/elements.h"
 #include "kernels/layer_norm/layer_norm_launch.h"
 #include "kernels/rows.h"
 #include "kernels/workspace.h"
@@ -15,7 +16,7 @@ template <class T>
 float sum_of(const T* x, std::int64_t C) {
   float sum = 0.0F;
 #pragma omp simd reduction(+ : sum)
-  for (std::int64_t c = 0; c < C; ++c) sum += static_cast<float>(x[c]);
+  for (std::int64_t c = 0; c < C; ++c) sum += load(x[c]);
   return sum;
 }
 
@@ -25,9 +26,8 @@ float add_row(T* sum, const T* x, const T* delta, std::int64_t C) {
   float total = 0.0F;
 #pragma omp simd reduction(+ : total)
   for (std::int64_t c = 0; c < C; ++c) {
-    const T rounded = static_cast<T>(static_cast<float>(x[c]) + static_cast<float>(delta[c]));
-    sum[c] = rounded;
-    total += static_cast<float>(rounded);
+    store(sum[c], load(x[c]) + load(delta[c]));
+    total += load(sum[c]);
   }
   return total;
 }
@@ -37,7 +37,7 @@ float rstd_of(const T* x, float mean, std::int64_t C, double eps) {
   float squares = 0.0F;
 #pragma omp simd reduction(+ : squares)
   for (std::int64_t c = 0; c < C; ++c) {
-    const float centered = static_cast<float>(x[c]) - mean;
+    const float centered = load(x[c]) - mean;
     squares += centered * centered;
   }
   return 1.0F / std::sqrt(squares / static_cast<float>(C) + static_cast<float>(eps));
@@ -49,15 +49,15 @@ void normalize_row(T* y, const T* x, const T* weight, const T* bias, float mean,
   if (bias == nullptr) {
 #pragma omp simd
     for (std::int64_t c = 0; c < C; ++c) {
-      const float h = (static_cast<float>(x[c]) - mean) * rstd;
-      y[c] = static_cast<T>(h * static_cast<float>(weight[c]));
+      const float h = (load(x[c]) - mean) * rstd;
+      store(y[c], h * load(weight[c]));
     }
     return;
   }
 #pragma omp simd
   for (std::int64_t c = 0; c < C; ++c) {
-    const float h = (static_cast<float>(x[c]) - mean) * rstd;
-    y[c] = static_cast<T>(h * static_cast<float>(weight[c]) + static_cast<float>(bias[c]));
+    const float h = (load(x[c]) - mean) * rstd;
+    store(y[c], h * load(weight[c]) + load(bias[c]));
   }
 }
 
@@ -69,21 +69,21 @@ void backward_row(T* dx, float* dweight, float* dbias, const T* dy, const T* x, 
   float dot = 0.0F;
 #pragma omp simd reduction(+ : sum, dot)
   for (std::int64_t c = 0; c < C; ++c) {
-    const float g = static_cast<float>(dy[c]) * static_cast<float>(weight[c]);
+    const float g = load(dy[c]) * load(weight[c]);
     sum += g;
-    dot += g * (static_cast<float>(x[c]) - mean);
+    dot += g * (load(x[c]) - mean);
   }
   const float mean_g = sum / static_cast<float>(C);
   const float mean_gh = dot * rstd / static_cast<float>(C);
 #pragma omp simd
   for (std::int64_t c = 0; c < C; ++c) {
-    const auto g = static_cast<float>(dy[c]);
-    const float h = (static_cast<float>(x[c]) - mean) * rstd;
+    const float g = load(dy[c]);
+    const float h = (load(x[c]) - mean) * rstd;
     dweight[c] += g * h;
     dbias[c] += g;
-    float value = rstd * (g * static_cast<float>(weight[c]) - mean_g - h * mean_gh);
-    if constexpr (kWrite == Write::add) value += static_cast<float>(dx[c]);
-    dx[c] = static_cast<T>(value);
+    float value = rstd * (g * load(weight[c]) - mean_g - h * mean_gh);
+    if constexpr (kWrite == Write::add) value += load(dx[c]);
+    store(dx[c], value);
   }
 }
 

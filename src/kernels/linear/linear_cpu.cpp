@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "kernels/elements.h"
 #include "kernels/linear/linear_launch.h"
 #include "kernels/linear/matrix_product.h"
 #include "kernels/rows.h"
@@ -28,7 +29,7 @@ void add_column_sums(float* dbias, const T* dy, std::int64_t M, std::int64_t N) 
     for (std::int64_t m = begin; m < end; ++m) {
       const T* row = dy + m * N;
 #pragma omp simd
-      for (std::int64_t n = 0; n < N; ++n) partial[n] += static_cast<float>(row[n]);
+      for (std::int64_t n = 0; n < N; ++n) partial[n] += load(row[n]);
     }
   });
   add_partials(dbias, partials, chunks.count, N);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "kernels/elements.h"
 #include "kernels/rms_norm/rms_norm_launch.h"
 #include "kernels/rows.h"
 #include "kernels/workspace.h"
@@ -16,7 +17,7 @@ float sum_of_squares(const T* x, std::int64_t C) {
   float sum = 0.0F;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t c = 0; c < C; ++c) {
-    const auto value = static_cast<float>(x[c]);
+    const float value = load(x[c]);
     sum += value * value;
   }
   return sum;
@@ -28,9 +29,8 @@ float add_row(T* sum, const T* x, const T* delta, std::int64_t C) {
   float squares = 0.0F;
 #pragma omp simd reduction(+ : squares)
   for (std::int64_t c = 0; c < C; ++c) {
-    const T rounded = static_cast<T>(static_cast<float>(x[c]) + static_cast<float>(delta[c]));
-    sum[c] = rounded;
-    const auto value = static_cast<float>(rounded);
+    store(sum[c], load(x[c]) + load(delta[c]));
+    const float value = load(sum[c]);
     squares += value * value;
   }
   return squares;
@@ -44,7 +44,7 @@ template <class T>
 void scale_row(T* y, const T* x, const T* weight, float rstd, std::int64_t C) {
 #pragma omp simd
   for (std::int64_t c = 0; c < C; ++c) {
-    y[c] = static_cast<T>(static_cast<float>(x[c]) * rstd * static_cast<float>(weight[c]));
+    store(y[c], load(x[c]) * rstd * load(weight[c]));
   }
 }
 
@@ -53,7 +53,7 @@ float weighted_dot(const T* dy, const T* x, const T* weight, std::int64_t C) {
   float dot = 0.0F;
 #pragma omp simd reduction(+ : dot)
   for (std::int64_t c = 0; c < C; ++c) {
-    dot += static_cast<float>(dy[c]) * static_cast<float>(weight[c]) * static_cast<float>(x[c]);
+    dot += load(dy[c]) * load(weight[c]) * load(x[c]);
   }
   return dot;
 }
@@ -64,12 +64,12 @@ void backward_row(T* dx, float* dweight, const T* dy, const T* x, const T* weigh
   const float pull = weighted_dot(dy, x, weight, C) * rstd * rstd / static_cast<float>(C);
 #pragma omp simd
   for (std::int64_t c = 0; c < C; ++c) {
-    const auto g = static_cast<float>(dy[c]);
-    const auto v = static_cast<float>(x[c]);
+    const float g = load(dy[c]);
+    const float v = load(x[c]);
     dweight[c] += g * v * rstd;
-    float value = (g * static_cast<float>(weight[c]) - v * pull) * rstd;
-    if constexpr (kWrite == Write::add) value += static_cast<float>(dx[c]);
-    dx[c] = static_cast<T>(value);
+    float value = (g * load(weight[c]) - v * pull) * rstd;
+    if constexpr (kWrite == Write::add) value += load(dx[c]);
+    store(dx[c], value);
   }
 }
 

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/elements.h"
+
 namespace ssmax::kernels::plain {
 
 /// table (P, D), rows [begin, end); angles in double for every T.
@@ -23,11 +25,11 @@ template <class T, class A>
 void rope_head(T* head, const A* cosine, const A* sine, std::int64_t half, A direction) {
 #pragma omp simd
   for (std::int64_t i = 0; i < half; ++i) {
-    const A a = static_cast<A>(head[i]);
-    const A b = static_cast<A>(head[half + i]);
+    const A a = load(head[i]);
+    const A b = load(head[half + i]);
     const A s = sine[i] * direction;
-    head[i] = static_cast<T>(a * cosine[i] - b * s);
-    head[half + i] = static_cast<T>(b * cosine[i] + a * s);
+    store(head[i], a * cosine[i] - b * s);
+    store(head[half + i], b * cosine[i] + a * s);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "device/vector_math.h"
+#include "kernels/elements.h"
 #include "kernels/rows.h"
 #include "kernels/swiglu/swiglu_launch.h"
 
@@ -14,9 +15,9 @@ template <class T>
 void forward_row(T* out, const T* gate, const T* up, std::int64_t F) {
 #pragma omp simd
   for (std::int64_t f = 0; f < F; ++f) {
-    const auto g = static_cast<float>(gate[f]);
+    const float g = load(gate[f]);
     const float silu = g / (1.0F + device::vector_exp(-g));
-    out[f] = static_cast<T>(silu * static_cast<float>(up[f]));
+    store(out[f], silu * load(up[f]));
   }
 }
 
@@ -24,12 +25,12 @@ template <class T>
 void backward_row(T* dgate, T* dup, const T* dout, const T* gate, const T* up, std::int64_t F) {
 #pragma omp simd
   for (std::int64_t f = 0; f < F; ++f) {
-    const auto g = static_cast<float>(gate[f]);
-    const auto u = static_cast<float>(up[f]);
-    const auto d = static_cast<float>(dout[f]);
+    const float g = load(gate[f]);
+    const float u = load(up[f]);
+    const float d = load(dout[f]);
     const float s = 1.0F / (1.0F + device::vector_exp(-g));
-    dgate[f] = static_cast<T>(d * u * s * (1.0F + g * (1.0F - s)));
-    dup[f] = static_cast<T>(d * g * s);
+    store(dgate[f], d * u * s * (1.0F + g * (1.0F - s)));
+    store(dup[f], d * g * s);
   }
 }
 
