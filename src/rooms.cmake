@@ -28,6 +28,8 @@ ssmax_room(device DEPENDS base OpenMP::OpenMP_CXX DNNL::dnnl)
 ssmax_room(corpus DEPENDS base PkgConfig::pcre2)
 ssmax_room(params DEPENDS device)
 ssmax_room(kernels DEPENDS device)
+# Clamps before an exponential stay blends; threaded into jumps they double the vector code.
+target_compile_options(kernels PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fno-thread-jumps>)
 ssmax_room(normalizers DEPENDS kernels)
 ssmax_room(optim DEPENDS kernels params)
 ssmax_room(checkpoint DEPENDS params corpus)
