@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/errors.h"
 #include "base/random.h"
 #include "kernels/attention/normalizer.h"
 
@@ -249,7 +250,10 @@ AttentionResult run_attention(const AttentionNormalizer& normalizer, const Atten
   const kernels::AttentionSaved saved{
       tensor(rows, {s.batch, s.heads, s.time, normalizer.row_values()})};
   normalizer.forward(stream, view(out, s.time, s.heads), saved, inputs, parameter_tensors);
-  AttentionResult result{.c = scale.get(), .out = out.get(), .rows = rows.get()};
+  AttentionResult result;
+  result.c = scale.get();
+  result.out = out.get();
+  result.rows = rows.get();
   bool intact = out.intact() && scale.intact() && rows.intact();
   if (what == Run::forward_and_backward) {
     const device::Tensor dc = tensor(dscale, {s.batch, s.heads, s.time});

@@ -192,6 +192,7 @@ struct BackwardScratch {
     }
     for (float** part : {&q, &dout, &dq}) *part = scratch.take(shape.rows());
     for (float** part : {&x, &g}) *part = scratch.take(shape.tile());
+    e = scratch.take(shape.stride);
     panel_rows = scratch.take(kBlockColumns * shape.width);
     std::fill(dk, dk + 2 * shape.operand(), 0.0F);  // dk and dv lie side by side
   }
@@ -207,6 +208,7 @@ struct BackwardScratch {
   float* dq = nullptr;
   float* x = nullptr;  ///< scores, then weights
   float* g = nullptr;  ///< dO.v, then dx
+  float* e = nullptr;  ///< exponentials of one row
   float* panel_rows = nullptr;
 };
 
@@ -225,12 +227,11 @@ void backward_tile(const BackwardCall<W>& call, const BackwardScratch& s,
     const std::int64_t n = queries.keys(r);
     const auto row = call.weighting.load(
         call.saved.rows.template data<float>() + (first_row + r) * W::kRowValues, n);
-    const float d = dot(s.dout + r * shape.width, call.out.template at<T>(b, t + r, h), shape.size);
     float* x = s.x + r * shape.stride;
     float* g = s.g + r * shape.stride;
     float* x_row = x + queries.first[r];
     scale_row(x_row, x_row, n, tile_scale(inputs, first_row + r), row_bias(inputs, h, n));
-    differentiate_row(x_row, g + queries.first[r], n, row, d, call.weighting);
+    differentiate_row(x_row, g + queries.first[r], s.e, n, row, call.weighting);
     clear_masked(x, queries, r);
     clear_masked(g, queries, r);
   }

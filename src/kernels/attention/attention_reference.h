@@ -122,8 +122,8 @@ std::vector<double> differentiate(const std::vector<double>& x, const std::vecto
     }
     if constexpr (W::kFixesExtremes) {
       const ExtremeGradients<double> extra = weighting.fix_up(row, d, sum);
-      dx[static_cast<std::size_t>(row.argmin)] += extra.at_min;
-      dx[static_cast<std::size_t>(row.argmax)] += extra.at_max;
+      if (row.argmin >= 0) dx[static_cast<std::size_t>(row.argmin)] += extra.at_min;
+      if (row.argmax >= 0) dx[static_cast<std::size_t>(row.argmax)] += extra.at_max;
     }
   }
   return dx;

@@ -104,29 +104,37 @@ RowOf<W, float> weigh_row(float* __restrict y, const float* __restrict x, std::i
   return row;
 }
 
-/// x becomes the weights, g the gradient of x, given the saved row and D = dO.O.
+/// x becomes the weights, g the gradient of x, given the saved row. D = dO.O is summed here as
+/// weights times g: with bf16 activations the stored O is rounded, and gradients of row scales feel
+/// that. `e` is scratch for the row.
 template <MonoidWeighting W>
-void differentiate_row(float* __restrict x, float* __restrict g, std::int64_t n,
-                       const RowOf<W, float>& row, float d, const W& weighting) {
+void differentiate_row(float* __restrict x, float* __restrict g, float* __restrict e,
+                       std::int64_t n, const RowOf<W, float>& row, const W& weighting) {
+  float d = 0;
+#pragma omp simd reduction(+ : d)
+  for (std::int64_t j = 0; j < n; ++j) {
+    e[j] = row_exp(W::exponent(row, x[j]));
+    d += W::weight(row, x[j], e[j]) * g[j];
+  }
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t j = 0; j < n; ++j) {
-    const float e = row_exp(W::exponent(row, x[j]));
-    const float dx = W::slope(row, x[j], e) * g[j] - W::pull(row, x[j], e) * d;
-    x[j] = W::weight(row, x[j], e);
+    const float dx = W::slope(row, x[j], e[j]) * g[j] - W::pull(row, x[j], e[j]) * d;
+    x[j] = W::weight(row, x[j], e[j]);
     g[j] = dx;
     if constexpr (W::kFixesExtremes) sum += dx;
   }
   if constexpr (W::kFixesExtremes) {
     const ExtremeGradients<float> extra = weighting.fix_up(row, d, sum);
-    if (row.argmin < n) g[row.argmin] += extra.at_min;
-    if (row.argmax < n) g[row.argmax] += extra.at_max;
+    // None where the extreme is a constant; n in a row of NaN.
+    if (row.argmin >= 0 && row.argmin < n) g[row.argmin] += extra.at_min;
+    if (row.argmax >= 0 && row.argmax < n) g[row.argmax] += extra.at_max;
   }
 }
 
 template <SolvingWeighting W>
-void differentiate_row(float* __restrict x, float* __restrict g, std::int64_t n,
-                       const RowOf<W, float>& row, float /*d*/, const W& weighting) {
+void differentiate_row(float* __restrict x, float* __restrict g, float* __restrict /*e*/,
+                       std::int64_t n, const RowOf<W, float>& row, const W& weighting) {
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t j = 0; j < n; ++j) sum += weighting.coupling(row, x[j]) * g[j];

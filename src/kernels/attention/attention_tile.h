@@ -199,7 +199,8 @@ inline std::int64_t forward_floats(const TileShape& shape) {
 }
 
 inline std::int64_t backward_floats(const TileShape& shape) {
-  return 5 * shape.operand() + 3 * shape.rows() + 2 * shape.tile() + kBlockColumns * shape.width;
+  return 5 * shape.operand() + 3 * shape.rows() + 2 * shape.tile() + shape.stride +
+         kBlockColumns * shape.width;
 }
 
 }  // namespace ssmax::kernels::cpu

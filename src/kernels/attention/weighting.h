@@ -46,7 +46,8 @@ struct ExtremeGradients {
 ///   exponent(row, x), weight(row, x, e), slope(row, x, e), pull(row, x, e)
 ///   head_constant()                the head parameter when it is not learned
 ///   head_gradient(row, D, head)    gradient of the head parameter from one row
-///   fix_up(row, D, r)              with r = sum of dx without the fix-up
+///   fix_up(row, D, r)              with r = sum of dx without the fix-up; lands on row.argmin and
+///                                  row.argmax, -1 where that extreme is a constant
 template <class W>
 concept MonoidWeighting = requires(const W& w, const RowStatistic<float>& s, float x) {
   { W::kNeeds } -> std::convertible_to<RowNeeds>;

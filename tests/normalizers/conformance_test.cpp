@@ -1,0 +1,332 @@
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "device/parallel.h"
+#include "normalizers/naive_attention.h"
+#include "normalizers/registry.h"
+#include "support/attention_case.h"
+
+namespace ssmax {
+namespace {
+
+using test::AttentionCase;
+using test::AttentionResult;
+using test::AttentionShape;
+using test::Bf16;
+using test::Bias;
+using test::Documents;
+using test::Run;
+
+/// All combinations of the bools and enums of a section, nested ones included.
+void vary(const base::SectionInfo& info, const std::function<void*()>& object, std::size_t field,
+          const std::function<void()>& visit) {
+  if (field == info.fields.size()) {
+    visit();
+    return;
+  }
+  const base::FieldInfo& f = info.fields[field];
+  const auto rest = [&] { vary(info, object, field + 1, visit); };
+  if (f.type == base::FieldType::boolean) {
+    for (const bool value : {false, true}) {
+      *static_cast<bool*>(f.in(object())) = value;
+      rest();
+    }
+  } else if (f.type == base::FieldType::enumeration) {
+    for (const auto& name : f.names) {
+      f.write_enum(f.in(object()), name.value);
+      // A section whose kind is none has nothing else to say.
+      f.key == "kind" && name.name == "none" ? visit() : rest();
+    }
+  } else if (f.type == base::FieldType::section) {
+    vary(
+        f.section(), [&] { return f.in(object()); }, 0, rest);
+  } else {
+    rest();
+  }
+}
+
+std::vector<base::AnySection> variants(const kernels::NormalizerEntry& entry) {
+  std::vector<base::AnySection> all;
+  base::AnySection section = entry.options();
+  vary(
+      section.info(), [&] { return section.object(); }, 0, [&] { all.push_back(section); });
+  // Numbers at which small cases see more than the trivial part of the formula.
+  if (entry.kind == "temperature") {
+    all.push_back(base::AnySection::of(normalizers::temperature::Options{0.3, 4}));
+  }
+  if (entry.kind == "log_n") all.push_back(base::AnySection::of(normalizers::log_n::Options{3}));
+  if (entry.kind == "entmax") {
+    all.push_back(base::AnySection::of(normalizers::entmax::Options{2.0}));
+    all.push_back(base::AnySection::of(normalizers::entmax::Options{1.25}));
+  }
+  if (entry.kind == "sink") {
+    all.push_back(base::AnySection::of(normalizers::sink::Options{false, -1.5, {}}));
+  }
+  return all;
+}
+
+struct Scenario {
+  const char* name;
+  AttentionShape shape;
+  Documents documents;
+  Bias bias;
+};
+
+const std::vector<Scenario> kScenarios = {
+    {"plain", {.time = 9}, Documents::one, Bias::none},
+    {"documents", {.time = 11}, Documents::several, Bias::none},
+    {"cache",
+     {.time = 5, .head_size = 6, .first_position = 6, .spare_keys = 2},
+     Documents::several,
+     Bias::alibi},
+    {"alibi", {.time = 7, .heads = 3, .groups = 1}, Documents::one, Bias::alibi},
+};
+/// Longer than a tile and than a register block, and multiples of nothing.
+const std::vector<Scenario> kTiledScenarios = {
+    {"plain", {.time = 115, .head_size = 64}, Documents::one, Bias::none},
+    {"documents", {.time = 101, .head_size = 24}, Documents::several, Bias::none},
+    {"cache",
+     {.batch = 1,
+      .time = 50,
+      .heads = 3,
+      .groups = 1,
+      .head_size = 17,
+      .first_position = 83,
+      .spare_keys = 5},
+     Documents::one,
+     Bias::alibi},
+    {"few queries", {.time = 3, .head_size = 32, .first_position = 40}, Documents::one, Bias::none},
+};
+
+class Normalizer : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override { device::set_cpu_threads(2); }
+  void TearDown() override { device::set_cpu_threads(0); }
+
+  using Body = std::function<void(const base::AnySection&, const kernels::AttentionNormalizer&,
+                                  const AttentionCase&)>;
+
+  void for_all(const std::vector<Scenario>& scenarios, const Body& body) const {
+    const kernels::NormalizerEntry& entry = normalizers::find(GetParam());
+    for (const base::AnySection& section : variants(entry)) {
+      const auto normalizer = entry.make(section);
+      std::uint64_t seed = 20;
+      for (const Scenario& scenario : scenarios) {
+        SCOPED_TRACE(entry.kind + base::to_text(section.write()) + " " + scenario.name + ", seed " +
+                     std::to_string(++seed));
+        body(section, *normalizer,
+             test::make_case(scenario.shape, *normalizer, scenario.documents, scenario.bias, seed));
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+};
+
+std::vector<std::string> kinds() {
+  std::vector<std::string> names;
+  for (const auto& entry : normalizers::entries()) names.push_back(entry.kind);
+  return names;
+}
+INSTANTIATE_TEST_SUITE_P(All, Normalizer, testing::ValuesIn(kinds()),
+                         [](const auto& kind) { return kind.param; });
+
+// Both are the same sums in double, in other orders.
+TEST_P(Normalizer, ReferenceIsTheFormula) {
+  for_all(kScenarios, [](const auto& section, const auto& normalizer, const auto& c) {
+    const auto naive = test::naive_attention(GetParam(), section, c);
+    if (!naive) GTEST_SKIP() << "no formula in naive_attention.h for " << GetParam();
+    const AttentionResult result = test::run_attention<double>(normalizer, c);
+    EXPECT_LT(test::largest_difference(result.weights, naive->weights), 1e-12);
+    EXPECT_LT(test::largest_difference(result.out, naive->out), 1e-12);
+  });
+}
+
+double loss(const kernels::AttentionNormalizer& normalizer, const AttentionCase& c) {
+  const AttentionResult result = test::run_attention<double>(normalizer, c, Run::forward);
+  double sum = 0;
+  for (std::size_t i = 0; i < c.dout.size(); ++i) sum += result.out[i] * c.dout[i];
+  return sum;
+}
+
+/// Compares the slope of the loss along random directions of `values` to the gradient. Steps of
+/// 1e-6: truncation is about 1e-12 times third derivatives, rounding 1e-15 times the loss over
+/// 1e-6.
+void check_gradient(const kernels::AttentionNormalizer& normalizer, const AttentionCase& c,
+                    const std::function<std::vector<double>&(AttentionCase&)>& values,
+                    const std::vector<double>& gradient, const char* what) {
+  constexpr double kStep = 1e-6;
+  for (std::uint64_t direction = 0; direction < 3; ++direction) {
+    AttentionCase up = c;
+    AttentionCase down = c;
+    double expected = 0;
+    double size = 0;
+    for (std::size_t i = 0; i < gradient.size(); ++i) {
+      const double step = base::random_normal(99, direction, i);
+      values(up)[i] += kStep * step;
+      values(down)[i] -= kStep * step;
+      expected += step * gradient[i];
+      size += gradient[i] * gradient[i];
+    }
+    const double slope = (loss(normalizer, up) - loss(normalizer, down)) / (2 * kStep);
+    EXPECT_NEAR(slope, expected, 1e-6 * (1 + std::sqrt(size))) << what;
+  }
+}
+
+TEST_P(Normalizer, GradientsAreTheSlopes) {
+  for_all(kScenarios, [](const auto&, const auto& normalizer, const auto& c) {
+    const AttentionResult result = test::run_attention<double>(normalizer, c);
+    check_gradient(
+        normalizer, c, [](AttentionCase & a) -> auto& { return a.q; }, result.dq, "dq");
+    check_gradient(
+        normalizer, c, [](AttentionCase & a) -> auto& { return a.k; }, result.dk, "dk");
+    check_gradient(
+        normalizer, c, [](AttentionCase & a) -> auto& { return a.v; }, result.dv, "dv");
+    for (std::size_t i = 0; i < c.parameters.size(); ++i) {
+      check_gradient(
+          normalizer, c, [i](AttentionCase & a) -> auto& { return a.parameters[i]; },
+          result.dparameters[i], normalizer.parameters()[i].name.c_str());
+    }
+  });
+}
+
+TEST_P(Normalizer, ParameterGradientsAreAdded) {
+  for_all({kScenarios[1]}, [](const auto&, const auto& normalizer, const auto& c) {
+    const AttentionResult zero = test::run_attention<double>(normalizer, c);
+    const AttentionResult added =
+        test::run_attention<double>(normalizer, c, Run::forward_and_backward, 3.0);
+    for (std::size_t i = 0; i < c.parameters.size(); ++i) {
+      for (std::size_t j = 0; j < c.parameters[i].size(); ++j) {
+        EXPECT_NEAR(added.dparameters[i][j], zero.dparameters[i][j] + 3.0, 1e-12);
+      }
+    }
+  });
+}
+
+struct Bounds {
+  double value;     // outputs and weights
+  double gradient;  // dq, dk, dv
+  double scale;     // dc and the gradients of row scales
+  double sink;
+};
+
+void expect_close(const AttentionResult& found, const AttentionResult& exact,
+                  const std::vector<kernels::NormalizerParameter>& names, const Bounds& bounds) {
+  EXPECT_LT(test::relative_rms(found.c, exact.c), 1e-6);
+  EXPECT_LT(test::relative_rms(found.weights, exact.weights), 3e-6);
+  EXPECT_LT(test::relative_rms(found.out, exact.out), bounds.value);
+  EXPECT_LT(test::relative_rms(found.dq, exact.dq), bounds.gradient);
+  EXPECT_LT(test::relative_rms(found.dk, exact.dk), bounds.gradient);
+  EXPECT_LT(test::relative_rms(found.dv, exact.dv), bounds.gradient);
+  EXPECT_LT(test::relative_rms(found.dc, exact.dc), bounds.scale);
+  for (std::size_t i = 0; i < exact.dparameters.size(); ++i) {
+    EXPECT_LT(test::relative_rms(found.dparameters[i], exact.dparameters[i]),
+              names[i].name == "sink" ? bounds.sink : bounds.scale)
+        << names[i].name;
+  }
+}
+
+// Scores reach 30 with a rounding of 2^-24 each: 2e-6 in a weight. Gradients subtract such weights'
+// products, up to ten times smaller than their parts.
+TEST_P(Normalizer, Fp32AgreesWithDouble) {
+  for_all(kTiledScenarios, [](const auto&, const auto& normalizer, const auto& c) {
+    expect_close(test::run_attention<float>(normalizer, c),
+                 test::run_attention<double>(normalizer, c), normalizer.parameters(),
+                 {3e-6, 2e-5, 5e-5, 5e-5});
+  });
+}
+
+// Operands are the same and sums are fp32, so what remains is one rounding of the result to eight
+// bits, at most 2^-9, and nothing in dc and the gradients of row scales, which stay fp32. The
+// sink's gradient reads the rounded output, and its sum over rows cancels some.
+TEST_P(Normalizer, Bf16AgreesWithDouble) {
+  for_all(kTiledScenarios, [](const auto&, const auto& normalizer, const auto& c) {
+    expect_close(test::run_attention<Bf16>(normalizer, c),
+                 test::run_attention<double>(normalizer, c), normalizer.parameters(),
+                 {2e-3, 2e-3, 5e-5, 1e-2});
+  });
+}
+
+void expect_same_bits(const AttentionResult& a, const AttentionResult& b) {
+  for (const auto member : {&AttentionResult::c, &AttentionResult::out, &AttentionResult::rows,
+                            &AttentionResult::dq, &AttentionResult::dk, &AttentionResult::dv,
+                            &AttentionResult::dc, &AttentionResult::weights}) {
+    EXPECT_EQ(a.*member, b.*member);
+  }
+  EXPECT_EQ(a.dparameters, b.dparameters);
+}
+
+TEST_P(Normalizer, RepeatsAndThreadsGiveTheSameBits) {
+  for_all({kTiledScenarios[1], kTiledScenarios[3]},
+          [](const auto&, const auto& normalizer, const auto& c) {
+            device::set_cpu_threads(1);
+            const AttentionResult first = test::run_attention<float>(normalizer, c);
+            const AttentionResult half = test::run_attention<Bf16>(normalizer, c);
+            expect_same_bits(test::run_attention<float>(normalizer, c), first);
+            device::set_cpu_threads(2);
+            expect_same_bits(test::run_attention<float>(normalizer, c), first);
+            expect_same_bits(test::run_attention<Bf16>(normalizer, c), half);
+          });
+}
+
+/// Query t alone, with the keys up to it as its cache.
+AttentionCase single_query(const AttentionCase& c, std::int64_t t) {
+  const AttentionShape& s = c.shape;
+  AttentionCase one = c;
+  one.shape.time = 1;
+  one.shape.first_position = s.first_position + t;
+  one.shape.spare_keys = s.keys() - one.shape.first_position - 1;
+  one.first_key.clear();
+  const auto row = static_cast<std::size_t>(s.heads * s.head_size);
+  for (auto* rows : {&one.q, &one.dout}) {
+    const std::vector<double> all = *rows;
+    rows->clear();
+    for (std::int64_t b = 0; b < s.batch; ++b) {
+      const auto from = all.begin() + (b * s.time + t) * static_cast<std::int64_t>(row);
+      rows->insert(rows->end(), from, from + static_cast<std::int64_t>(row));
+    }
+  }
+  for (std::int64_t b = 0; b < s.batch && !c.first_key.empty(); ++b) {
+    one.first_key.push_back(static_cast<std::int32_t>(c.first(b, t)));
+  }
+  return one;
+}
+
+// Double runs the same sums in the same order. In fp32 the dot products of few queries are summed
+// in another order: the bound of Fp32AgreesWithDouble, twice.
+TEST_P(Normalizer, RowsOneByOneAreTheWholePass) {
+  for_all({kScenarios[1], kScenarios[2]}, [](const auto&, const auto& normalizer, const auto& c) {
+    const AttentionShape& s = c.shape;
+    const AttentionResult whole = test::run_attention<double>(normalizer, c, Run::forward);
+    const AttentionResult whole32 = test::run_attention<float>(normalizer, c, Run::forward);
+    for (std::int64_t t = 0; t < s.time; ++t) {
+      const AttentionCase one = single_query(c, t);
+      const AttentionResult row = test::run_attention<double>(normalizer, one, Run::forward);
+      const AttentionResult row32 = test::run_attention<float>(normalizer, one, Run::forward);
+      const std::int64_t width = s.heads * s.head_size;
+      for (std::int64_t i = 0; i < s.batch * width; ++i) {
+        const auto at = static_cast<std::size_t>((i / width * s.time + t) * width + i % width);
+        ASSERT_EQ(row.out[static_cast<std::size_t>(i)], whole.out[at]);
+        ASSERT_NEAR(row32.out[static_cast<std::size_t>(i)], whole32.out[at], 1e-5);
+      }
+    }
+  });
+}
+
+// Equal keys give equal scores bit for bit, so minimum and maximum are shared by several keys; the
+// gradient goes to the first in every backend.
+TEST_P(Normalizer, TiesGoToTheFirstKeyEverywhere) {
+  for_all({kTiledScenarios[1]}, [](const auto&, const auto& normalizer, AttentionCase c) {
+    const auto row = static_cast<std::ptrdiff_t>(c.shape.groups * c.shape.head_size);
+    for (auto key = c.k.begin(); key != c.k.end(); key += 2 * row) {
+      std::copy(key, key + row, key + row);
+      if (std::distance(key, c.k.end()) <= 3 * row) break;
+    }
+    expect_close(test::run_attention<float>(normalizer, c),
+                 test::run_attention<double>(normalizer, c), normalizer.parameters(),
+                 {3e-6, 2e-5, 5e-5, 5e-5});
+  });
+}
+
+}  // namespace
+}  // namespace ssmax
