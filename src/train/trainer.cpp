@@ -20,6 +20,9 @@ namespace {
 constexpr char kDataFingerprintChanged[] =
     "the training data differs from what the checkpoint was trained on (fingerprint ";
 
+constexpr char kSkips[] = "spike_guard.skips";
+constexpr char kRolledBack[] = "spike_guard.rolled_back";
+
 corpus::LoaderOptions loader_options(const RunConfig& config, const std::vector<std::string>& files,
                                      std::int64_t batch) {
   corpus::LoaderOptions options;
@@ -79,6 +82,7 @@ void Trainer::run(const StopSignals& signals) {
   options.unit = "steps";
   base::Progress progress(config_.name, config_.training.steps - step_, options);
   const std::int64_t first = step_;
+  if (step_ > 0 && validation_due()) validate();
   while (step_ < config_.training.steps) {
     base::Stopwatch watch;
     const StepReport report = base::within(step_text(step_ + 1), [&] { return step(); });
@@ -150,8 +154,11 @@ void Trainer::begin() {
     members.add("name", base::JsonValue::of(config_.name));
     members.add("parameters", base::JsonValue::of(state_.model.parameters().parameter_elements()));
     members.add("tokens_per_step", base::JsonValue::of(config_.tokens_per_step()));
-    if (!config_.start.checkpoint.empty()) start_from_checkpoint();
-    metrics_->write(MetricsEvent::start, step_, members);
+    if (config_.start.checkpoint.empty()) {
+      metrics_->write(MetricsEvent::start, step_, members);
+    } else {
+      start_from_checkpoint(members);
+    }
     tensorboard_.emplace(folder_, step_);
   }
   state_.model.parameters().refresh_compute(stream_);
@@ -165,7 +172,7 @@ void Trainer::begin() {
   if (step_ >= config_.training.steps && saved_step_ < step_) save();
 }
 
-void Trainer::start_from_checkpoint() {
+void Trainer::start_from_checkpoint(const base::JsonValue& start_members) {
   const checkpoint::LoadedCheckpoint loaded = checkpoint::load(config_.start.checkpoint);
   for (const std::string& warning : loaded.warnings()) base::log_warning(warning);
   const auto report =
@@ -177,6 +184,7 @@ void Trainer::start_from_checkpoint() {
   members.add("loaded", base::JsonValue::of(static_cast<std::int64_t>(report.loaded.size())));
   members.add("created", base::JsonValue::of(static_cast<std::int64_t>(report.created.size())));
   members.add("dropped", base::JsonValue::of(static_cast<std::int64_t>(report.dropped.size())));
+  metrics_->write(MetricsEvent::start, step_, start_members);
   metrics_->write(MetricsEvent::swap, step_, members);
 }
 
@@ -202,10 +210,8 @@ void Trainer::restore(const checkpoint::LoadedCheckpoint& loaded) {
     base::log_warning(kDataFingerprintChanged + saved.data_fingerprint + ", now " +
                       loader_.fingerprint() + "); the order of sequences starts over from it");
   }
-  optim::SpikeGuardState window;
-  window.losses = saved.recent_losses;
-  window.norms = saved.recent_norms;
-  guard_.restore(window);
+  guard_.restore({saved.recent_losses, saved.recent_norms, saved.integer(kSkips),
+                  saved.integer(kRolledBack) != 0});
   step_ = saved.step;
   loader_.seek(saved.global_sample_index);
 }
@@ -274,6 +280,8 @@ checkpoint::Manifest Trainer::manifest() const {
   manifest.config = base::config_text(config_);
   manifest.recent_losses = guard_.state().losses;
   manifest.recent_norms = guard_.state().norms;
+  manifest.state[kSkips] = guard_.state().skips;
+  manifest.state[kRolledBack] = std::int64_t{guard_.state().rolled_back};
   checkpoint::add_step_counts(manifest, state_.model.parameters(), state_.optimizer.step_counts());
   return manifest;
 }

@@ -4,8 +4,8 @@
 #include <memory>
 #include <optional>
 
-#include "checkpoint/background_saver.h"
 #include "base/log.h"
+#include "checkpoint/background_saver.h"
 #include "checkpoint/load.h"
 #include "checkpoint/lock.h"
 #include "corpus/loader.h"
@@ -43,7 +43,7 @@ class Trainer {
   void forward_backward();
 
   void begin();
-  void start_from_checkpoint();
+  void start_from_checkpoint(const base::JsonValue& start_members);
   void resume(const checkpoint::LoadedCheckpoint& loaded);
   void restore(const checkpoint::LoadedCheckpoint& loaded);
   void roll_back();

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+namespace ssmax::app {
+
+/// Config overrides among what CLI11 did not know: --section.key=value. Throws Error(usage) for
+/// anything else.
+std::vector<std::string> overrides_of(const CLI::App& command);
+
+/// One per subcommand: adds it to the program; its callback runs it and throws base::Error.
+void add_train(CLI::App& program);
+void add_swap(CLI::App& program);
+void add_evaluate(CLI::App& program);
+void add_generate(CLI::App& program);
+void add_config(CLI::App& program);
+
+}  // namespace ssmax::app

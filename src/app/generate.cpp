@@ -1,0 +1,88 @@
+#include <iostream>
+#include <random>
+
+#include "app/command.h"
+#include "app/open_model.h"
+#include "corpus/utf8.h"
+#include "model/generation.h"
+
+namespace ssmax::app {
+
+namespace {
+
+struct GenerateOptions {
+  std::string checkpoint;
+  std::string prompt;
+  std::string tokenizer;
+  std::int64_t tokens = 200;
+  model::SamplingOptions sampling;
+};
+
+corpus::Tokenizer tokenizer_of(const OpenModel& open, const GenerateOptions& options) {
+  auto tokenizer =
+      find_tokenizer(options.tokenizer, open.config.data.train, open.config.model.vocab_size);
+  if (!tokenizer) {
+    throw base::Error(base::ErrorKind::usage,
+                      "no tokenizer.json beside the shards of data.train; name the tokenizer with "
+                      "--tokenizer bytes|FOLDER|FILE");
+  }
+  return *tokenizer;
+}
+
+void run_generate(const CLI::App& command, const GenerateOptions& options) {
+  OpenModel open(options.checkpoint, overrides_of(command));
+  const corpus::Tokenizer tokenizer = tokenizer_of(open, options);
+  std::vector<std::int32_t> tokens{tokenizer.end_of_text()};
+  tokenizer.encode(tokens, options.prompt);
+  const auto prompt = static_cast<std::int64_t>(tokens.size());
+
+  model::KvDecoder decoder(open.model, 1, prompt + options.tokens, open.arena);
+  corpus::Utf8Stream text;
+  std::cout << options.prompt << std::flush;
+  std::span<const float> logits = decoder.feed(open.stream, tokens);
+  for (std::int64_t i = 0; i < options.tokens; ++i) {
+    const std::int32_t token =
+        model::sample_token(logits, options.sampling, static_cast<std::uint64_t>(i));
+    if (token == tokenizer.end_of_text()) break;
+    std::cout << text.push(tokenizer.decode(std::span(&token, 1))) << std::flush;
+    if (i + 1 < options.tokens) logits = decoder.feed(open.stream, std::span(&token, 1));
+  }
+  std::cout << text.finish() << std::endl;
+}
+
+}  // namespace
+
+void add_generate(CLI::App& program) {
+  auto* command = program.add_subcommand("generate", "Continue a text with a checkpoint");
+  command->footer(
+      "Example:  ssmax generate runs/b --prompt \"Once upon a time\" --temperature 0.8 --top-p "
+      "0.95");
+  command->allow_extras();
+  auto options = std::make_shared<GenerateOptions>();
+  command->add_option("CHECKPOINT", options->checkpoint, "A checkpoint or a run's folder")
+      ->required();
+  command->add_option("--prompt", options->prompt, "Text to continue; default none");
+  command->add_option("--tokens", options->tokens, "At most so many new tokens")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--temperature", options->sampling.temperature,
+                   "Divides the logits; 0 takes the most likely token")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--top-k", options->sampling.top_k, "Only the k most likely; 0 = all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--top-p", options->sampling.top_p,
+                   "Only the most likely up to this share of probability")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command->add_option("--seed", options->sampling.seed, "The same seed draws the same text")
+      ->capture_default_str();
+  command->add_option("--tokenizer", options->tokenizer,
+                      "bytes, a folder or a tokenizer.json; default the one beside the shards");
+  command->callback([command, options] { run_generate(*command, *options); });
+}
+
+}  // namespace ssmax::app

@@ -1,0 +1,74 @@
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include "app/bench.h"
+#include "app/command.h"
+#include "app/exit_code.h"
+#include "app/inspect.h"
+#include "app/normalizers.h"
+#include "app/prepare.h"
+#include "app/tokenizer.h"
+#include "base/errors.h"
+#include "base/version.h"
+
+namespace {
+
+using namespace ssmax;
+
+const char kDescription[] =
+    "ssmax trains, resumes, evaluates and samples a GPT whose attention normalizer is a part you\n"
+    "can swap: Softmax, Scalable-Softmax (SSMax), Self-Adjust Softmax and others.\n"
+    "\n"
+    "Start with:  ssmax prepare text.txt --tokenizer bytes --out data/mine\n"
+    "             ssmax train configs/quickstart/ssmax.json --data.train=data/mine/train_*.bin\n"
+    "             ssmax normalizers\n";
+
+void add_commands(CLI::App& program) {
+  app::add_train(program);
+  app::add_swap(program);
+  app::add_evaluate(program);
+  app::add_generate(program);
+  app::add_tokenizer(program);
+  app::add_prepare(program);
+  app::add_inspect(program);
+  app::add_normalizers(program);
+  app::add_config(program);
+  app::add_bench(program);
+}
+
+int run(int argc, char** argv) {
+  CLI::App program(kDescription, "ssmax");
+  program.set_version_flag("--version",
+                           std::string("ssmax ") + base::kVersion + " (" + base::kGitHash + ")");
+  program.require_subcommand(1);
+  program.failure_message(CLI::FailureMessage::simple);
+  add_commands(program);
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = program.exit(error);
+    return code == 0 ? 0 : app::exit_code(base::ErrorKind::usage);
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const base::Error& error) {
+    std::fprintf(stderr, "ssmax: %s\n", error.what());
+    return app::exit_code(error.kind());
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr,
+                 "ssmax: out of memory; lower training.micro_batch_sequences or use "
+                 "training.recompute=block\n");
+    return app::exit_code(base::ErrorKind::device);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "ssmax: internal error: %s\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/load.h"
+#include "corpus/tokenizer.h"
+#include "model/model.h"
+#include "train/run_config.h"
+
+namespace ssmax::app {
+
+/// The run config that a checkpoint was written with, changed by overrides.
+train::RunConfig config_of(const checkpoint::LoadedCheckpoint& loaded,
+                           const std::vector<std::string>& overrides);
+
+/// A checkpoint's model, ready to go forward.
+struct OpenModel {
+  OpenModel(const std::string& path, const std::vector<std::string>& overrides);
+
+  checkpoint::LoadedCheckpoint loaded;
+  train::RunConfig config;
+  device::Stream stream;
+  device::Arena arena;
+  model::Model model;
+};
+
+/// `name` as for Tokenizer::named; empty: tokenizer.json beside the first of `shards`, nothing when
+/// there is none. Error(data) when its vocabulary is larger than the model's.
+std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
+                                                const std::vector<std::string>& shards,
+                                                std::int64_t vocab_size);
+
+}  // namespace ssmax::app

@@ -1,0 +1,91 @@
+#include <iostream>
+
+#include "app/command.h"
+#include "app/open_model.h"
+#include "base/durable_file.h"
+#include "base/log.h"
+#include "checkpoint/checkpoint_store.h"
+#include "checkpoint/lock.h"
+#include "checkpoint/match.h"
+
+namespace ssmax::app {
+
+namespace {
+
+struct SwapOptions {
+  std::string checkpoint;
+  std::string out;
+};
+
+constexpr char kNormalizer[] = "model.normalizer";
+
+/// A swap changes the normalizer and nothing else of the model.
+void check_only_normalizer(const train::RunConfig& before, const train::RunConfig& after) {
+  for (const base::ConfigDifference& difference : base::config_differences(before, after)) {
+    if (difference.key.starts_with("model.") &&
+        !difference.key.starts_with(std::string(kNormalizer) + ".")) {
+      throw base::Error(base::ErrorKind::usage, "a swap may change model.normalizer only, not " +
+                                                    difference.key + " (" + difference.left +
+                                                    " to " + difference.right + ")");
+    }
+  }
+}
+
+void run_swap(const CLI::App& command, const SwapOptions& options) {
+  const checkpoint::LoadedCheckpoint loaded = checkpoint::load(options.checkpoint);
+  const std::vector<std::string> overrides = overrides_of(command);
+  std::vector<std::string> all = {"--start.checkpoint=" + options.checkpoint,
+                                  "--start.allow_change=[\"model.normalizer\"]"};
+  all.insert(all.end(), overrides.begin(), overrides.end());
+  const train::RunConfig config = config_of(loaded, all);
+  check_only_normalizer(config_of(loaded, {}), config);
+
+  device::Stream stream;
+  device::Arena arena;
+  const model::Model model(config.model, device::DType::f32, params::Gradients::none, arena);
+  const params::ParameterSet& parameters = model.parameters();
+  const device::Shape flat = parameters.flat_master().shape();
+  const device::Tensor first = arena.allocate("first moments", device::DType::f32, flat);
+  const device::Tensor second = arena.allocate("second moments", device::DType::f32, flat);
+  parameters.initialize(stream, static_cast<std::uint64_t>(config.seed));
+  const checkpoint::SwapReport report =
+      checkpoint::load_parameters(loaded, parameters, {kNormalizer});
+  const auto moments = checkpoint::load_moments(loaded, parameters, first, second);
+
+  const checkpoint::RunLock lock(options.out);
+  const checkpoint::CheckpointStore store(options.out, config.checkpoint.keep);
+  const auto files = checkpoint::tensor_files(
+      checkpoint::model_tensors(parameters), checkpoint::moment_tensors(parameters, first, second));
+  for (const std::string& warning : store.prepare(checkpoint::estimated_bytes(files))) {
+    base::log_warning(warning);
+  }
+  checkpoint::Manifest manifest = loaded.manifest();
+  manifest.files.clear();
+  std::erase_if(manifest.state, [](const auto& entry) {
+    return entry.first.starts_with(checkpoint::kStepCount);
+  });
+  manifest.config = base::config_text(config);
+  checkpoint::add_step_counts(manifest, parameters, moments.step_counts);
+  const checkpoint::SaveReport saved = store.save(manifest, files);
+  base::write_file_atomically(std::filesystem::path(options.out) / "config.json",
+                              base::config_text(config));
+  std::cout << checkpoint::to_text(report) << "wrote " << saved.folder.string() << '\n';
+}
+
+}  // namespace
+
+void add_swap(CLI::App& program) {
+  auto* command = program.add_subcommand("swap", "Give a checkpoint another attention normalizer");
+  command->footer(
+      "All other weights stay. A scale s that the new normalizer learns starts at 1 / mean(ln n)\n"
+      "over the training length unless model.normalizer.initial_scale says otherwise.\n"
+      "Example:  ssmax swap runs/a --out runs/e --model.normalizer.kind=ssmax");
+  command->allow_extras();
+  auto options = std::make_shared<SwapOptions>();
+  command->add_option("CHECKPOINT", options->checkpoint, "A checkpoint or a run's folder")
+      ->required();
+  command->add_option("--out", options->out, "Run folder of the new checkpoint")->required();
+  command->callback([command, options] { run_swap(*command, *options); });
+}
+
+}  // namespace ssmax::app
