@@ -4,7 +4,7 @@
   python3 make.py [--gpt2 FOLDER]
 
 FOLDER holds GPT-2's encoder.json and vocab.bpe. Needs the Python packages `regex` and, for
-gpt2_ids.txt, `tiktoken` (0.8 was used). Writes beside itself:
+gpt2_ids.txt, `tiktoken` (0.14.0 was used). Writes beside itself:
 
   varied.txt         text in many scripts, with whatever may confuse a splitter
   invalid.bin        bytes that are not UTF-8, between text
