@@ -46,7 +46,8 @@ TEST(Linear, AgreesWithDouble) {
                   [write, with_bias](Stream& stream, std::span<const Tensor> t) {
                     linear(stream, t[0], t[1], t[2], with_bias ? ConstTensor(t[3]) : ConstTensor(),
                            write);
-                  }});
+                  },
+                  Order::of_thread_count});
       }
     }
   }
@@ -61,7 +62,8 @@ TEST(Linear, InputGradientAgreesWithDouble) {
                  {"weight", {N, K}}},
                 [write](Stream& stream, std::span<const Tensor> t) {
                   linear_input_gradient(stream, t[0], t[1], t[2], write);
-                }});
+                },
+                Order::of_thread_count});
     }
   }
 }
@@ -76,7 +78,8 @@ TEST(Linear, WeightGradientAgreesWithDouble) {
                  {"x", {M, K}}},
                 [with_bias](Stream& stream, std::span<const Tensor> t) {
                   linear_weight_gradient(stream, t[0], with_bias ? t[1] : Tensor(), t[2], t[3]);
-                }});
+                },
+                Order::of_thread_count});
     }
   }
 }
@@ -103,12 +106,12 @@ TEST(Linear, GradientsAreThoseOfTheForward) {
 }
 
 TEST(Linear, TakesMoreThanTwoAxes) {
-  check_op(
-      {"linear (2, 5, 12)",
-       {result("y", {2, 5, 7}, Role::output, Type::activation, 12),
-        {"x", {2, 5, 12}},
-        {"weight", {7, 12}}},
-       [](Stream& stream, std::span<const Tensor> t) { linear(stream, t[0], t[1], t[2], {}); }});
+  check_op({"linear (2, 5, 12)",
+            {result("y", {2, 5, 7}, Role::output, Type::activation, 12),
+             {"x", {2, 5, 12}},
+             {"weight", {7, 12}}},
+            [](Stream& stream, std::span<const Tensor> t) { linear(stream, t[0], t[1], t[2], {}); },
+            Order::of_thread_count});
 }
 
 // More shapes than are kept prepared: those that were dropped are made again.

@@ -4,7 +4,8 @@
 
 namespace ssmax::kernels {
 
-// M rows, K inputs, N outputs. Activations f32, bf16 or f64; sums in f32 (f64 for f64).
+// M rows, K inputs, N outputs. Activations f32, bf16 or f64; sums in f32 (f64 for f64)
+// whose order is fixed for a shape, a processor and a number of threads.
 
 /// y (M, N) = or += x (M, K) weight (N, K)^T + bias (N) (may be empty). All of one dtype.
 void linear(Stream& stream, const Tensor& y, const ConstTensor& x, const ConstTensor& weight,

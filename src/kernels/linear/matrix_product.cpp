@@ -4,8 +4,11 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "base/errors.h"
+#include "kernels/elements.h"
+#include "kernels/rows.h"
 #include "kernels/workspace.h"
 
 namespace ssmax::kernels::cpu {
@@ -117,12 +120,76 @@ Prepared& prepared(const MatrixProduct& product) {
   return *cache.emplace(product, std::make_unique<Prepared>(product)).first->second;
 }
 
+/// bf16 products need AVX-512 (or AMX); asked once, with a product of the smallest size.
+bool processor_multiplies_bf16() {
+  static const bool answer = [] {
+    try {
+      plan({.m = 1, .n = 1, .k = 1, .inputs = DType::bf16, .output = DType::bf16});
+      return true;
+    } catch (const dnnl::error&) {
+      return false;
+    }
+  }();
+  return answer;
+}
+
+void widen(float* to, const void* from, std::int64_t count) {
+  const auto* source = static_cast<const device::Bf16*>(from);
+  device::parallel_for(count, kElementsPerTask, [&](std::int64_t begin, std::int64_t end) {
+#pragma omp simd
+    for (std::int64_t i = begin; i < end; ++i) to[i] = load(source[i]);
+  });
+}
+
+void round_to_bf16(void* to, const float* from, std::int64_t count) {
+  auto* target = static_cast<device::Bf16*>(to);
+  device::parallel_for(count, kElementsPerTask, [&](std::int64_t begin, std::int64_t end) {
+#pragma omp simd
+    for (std::int64_t i = begin; i < end; ++i) store(target[i], from[i]);
+  });
+}
+
+/// A product of bf16 inputs in f32 arithmetic: products of bf16 are exact there, so only the order
+/// of the sums differs.
+void multiply_in_f32(const MatrixProduct& product, void* c, const void* a, const void* b,
+                     const void* bias) {
+  const std::int64_t a_count = product.m * product.k;
+  const std::int64_t b_count = product.k * product.n;
+  const std::int64_t c_count = product.m * product.n;
+  const bool rounds = product.output == DType::bf16;
+  // Not the workspace: the product itself uses that.
+  thread_local std::vector<float> storage;
+  const auto needed =
+      static_cast<std::size_t>(a_count + b_count + (rounds ? c_count + product.n : 0));
+  if (storage.size() < needed) storage.resize(needed);
+  float* wide_a = storage.data();
+  float* wide_b = wide_a + a_count;
+  float* wide_c = rounds ? wide_b + b_count : static_cast<float*>(c);
+  const void* wide_bias = bias;
+  widen(wide_a, a, a_count);
+  widen(wide_b, b, b_count);
+  if (rounds && product.write == Write::add) widen(wide_c, c, c_count);
+  if (rounds && bias != nullptr) {
+    widen(wide_c + c_count, bias, product.n);
+    wide_bias = wide_c + c_count;
+  }
+  MatrixProduct wide = product;
+  wide.inputs = DType::f32;
+  wide.output = DType::f32;
+  prepared(wide).run(wide_c, wide_a, wide_b, wide_bias);
+  if (rounds) round_to_bf16(c, wide_c, c_count);
+}
+
 }  // namespace
 
 void multiply(const MatrixProduct& product, void* c, const void* a, const void* b,
               const void* bias) {
   try {
-    prepared(product).run(c, a, b, bias);
+    if (product.inputs == DType::bf16 && !processor_multiplies_bf16()) {
+      multiply_in_f32(product, c, a, b, bias);
+    } else {
+      prepared(product).run(c, a, b, bias);
+    }
   } catch (const dnnl::error& error) {
     throw base::Error(base::ErrorKind::device,
                       "the matrix product (" + std::to_string(product.m) + ", " +

@@ -24,7 +24,8 @@ struct MatrixProduct {
   bool operator==(const MatrixProduct&) const = default;
 };
 
-/// bias may be null without has_bias. Uses the thread's workspace.
+/// bias may be null without has_bias. bf16 inputs are multiplied as bf16 where the processor can
+/// and as f32 elsewhere. Uses the thread's workspace.
 void multiply(const MatrixProduct& product, void* c, const void* a, const void* b,
               const void* bias = nullptr);
 
