@@ -84,7 +84,10 @@ const std::vector<Scenario> kScenarios = {
 };
 /// Longer than a tile and than a register block, and multiples of nothing.
 const std::vector<Scenario> kTiledScenarios = {
-    {"plain", {.time = 115, .head_size = 64}, Documents::one, Bias::none},
+    {"plain",
+     {.batch = 1, .time = 115, .heads = 2, .groups = 2, .head_size = 64},
+     Documents::one,
+     Bias::none},
     {"documents", {.time = 101, .head_size = 24}, Documents::several, Bias::none},
     {"cache",
      {.batch = 1,

@@ -10,6 +10,7 @@ namespace ssmax::kernels::cpu {
 namespace {
 
 using Vector [[gnu::vector_size(kLanes * sizeof(float))]] = float;
+using LaneIndex [[gnu::vector_size(kLanes * sizeof(float))]] = std::int32_t;
 
 Vector load(const float* from) {
   Vector vector;
@@ -60,6 +61,27 @@ constexpr auto multiply_table(std::integer_sequence<int, kIndex...>) {
 constexpr auto kMultiply =
     multiply_table(std::make_integer_sequence<int, kBlockRows * kBlockVectors>{});
 
+/// Transposes a square of kLanes x kLanes: each stage exchanges the off-diagonal blocks of `kHalf`.
+template <int kHalf>
+void transpose(Vector (&rows)[kLanes]) {
+  LaneIndex upper;  // of a pair of rows, the lanes of both that make the first and the second
+  LaneIndex lower;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const bool second = (lane & kHalf) != 0;
+    upper[lane] = second ? kLanes + lane - kHalf : lane;
+    lower[lane] = second ? kLanes + lane : lane + kHalf;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    if ((i & kHalf) != 0) continue;
+    const Vector first = rows[i];
+    const Vector second = rows[i + kHalf];
+    rows[i] = __builtin_shuffle(first, second, upper);
+    rows[i + kHalf] = __builtin_shuffle(first, second, lower);
+  }
+  if constexpr (kHalf > 1) transpose<kHalf / 2>(rows);
+}
+
 }  // namespace
 
 void block_product(const BlockProduct& p, std::int64_t rows, std::int64_t columns,
@@ -80,11 +102,17 @@ void block_product(const BlockProduct& p, std::int64_t rows, std::int64_t column
 }
 
 void pack_panel(float* panel, const float* rows, std::int64_t keys, std::int64_t width) {
-  for (std::int64_t k = 0; k < keys; ++k) {
-    for (std::int64_t d = 0; d < width; ++d) panel[d * kBlockColumns + k] = rows[k * width + d];
-  }
-  for (std::int64_t d = 0; d < width; ++d) {
-    std::fill(panel + d * kBlockColumns + keys, panel + (d + 1) * kBlockColumns, 0.0F);
+  for (std::int64_t first = 0; first < kBlockColumns; first += kLanes) {
+    for (std::int64_t d = 0; d < width; d += kLanes) {
+      Vector square[kLanes];
+#pragma GCC unroll 16
+      for (int k = 0; k < kLanes; ++k) {
+        square[k] = first + k < keys ? load(rows + (first + k) * width + d) : Vector{};
+      }
+      transpose<kLanes / 2>(square);
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) store(panel + (d + i) * kBlockColumns + first, square[i]);
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
-#include <algorithm>
+#include <string>
+#include <vector>
 
 #include "base/errors.h"
 #include "kernels/attention/attention.h"
