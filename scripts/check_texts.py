@@ -38,9 +38,18 @@ def difference(name, expected, found):
     return "".join(lines)
 
 
-def compare(path, expected, found, head, update):
-    """The failures of one file: none when equal or when just updated."""
-    if expected == found:
+def exact(text):
+    return text
+
+
+def words_only(text):
+    """The text of a help page without its layout, which changes with the version of CLI11."""
+    return "".join(text.split()).lower()
+
+
+def compare(path, expected, found, head, update, form=exact):
+    """The failures of one file: none when equal in this form or when just updated."""
+    if expected == found or (form(expected) == form(found) and not update):
         return []
     name = path.relative_to(ROOT)
     if update:
@@ -66,7 +75,8 @@ def check_texts(program, update):
         code, output, errors = run(program, words[2:])
         # A failing command shows its message and its exit code, so that both are kept.
         found = output if code == 0 else f"{output}{errors}exit code {code}\n"
-        failures += compare(path, expected, found, head + "\n", update)
+        form = words_only if "--help" in words else exact
+        failures += compare(path, expected, found, head + "\n", update, form)
     return failures
 
 

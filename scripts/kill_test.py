@@ -45,7 +45,7 @@ CONFIG = {
     "optimizer": {"learning_rate": 1e-3},
     "schedule": {"kind": "cosine", "warmup_steps": 8},
     "training": {"steps": STEPS, "batch_sequences": 8, "micro_batch_sequences": 4,
-                 "precision": "fp32", "device": "cpu"},
+                 "precision": "fp32", "device": "cpu", "threads": 1},
     "checkpoint": {"every_steps": EVERY, "keep": 2},
     "validation": {"every_steps": 12, "batches": 2},
 }
@@ -188,6 +188,7 @@ class Killer:
         delay = self.draw.uniform(0, self.save_seconds)
         seen = set(unfinished_saves(run.out))  # what an earlier kill left
         while not run.over():
+            time.sleep(0.0003)
             new = [name for name in unfinished_saves(run.out) if name not in seen]
             if new and skip > 0:
                 seen.update(new)
@@ -209,6 +210,7 @@ def straight_run(program, config, folder, log_path):
     with open(log_path, "ab") as log:
         run = Run(program, config, out, log)
         while not run.over():
+            time.sleep(0.0003)
             saving = bool(unfinished_saves(out))
             if saving and began is None:
                 began = time.monotonic()

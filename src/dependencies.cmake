@@ -27,8 +27,8 @@ endif()
 find_package(CLI11 2.1 QUIET)
 if(NOT CLI11_FOUND)
   ssmax_fetch(cli11
-              https://github.com/CLIUtils/CLI11/archive/refs/tags/v2.5.0.tar.gz
-              17e02b4cddc2fa348e5dbdbb582c59a3486fa2b2433e70a0c3bacb871334fd55)
+              https://github.com/CLIUtils/CLI11/archive/refs/tags/v2.4.1.tar.gz
+              73b7ec52261ce8fe980a29df6b4ceb66243bb0b779451dbd3d014cfec9fdbb58)
 endif()
 
 find_package(spdlog 1.10 QUIET)
