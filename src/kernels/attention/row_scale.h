@@ -4,6 +4,7 @@
 #include <cmath>
 #include <concepts>
 #include <cstdint>
+#include <string_view>
 #include <tuple>
 
 #include "base/field.h"
@@ -41,6 +42,12 @@ struct RowScale {
   double initial_bias = 0.0;
 };
 
+/// Of the option initial_scale; a run resolves its 0 when it starts.
+inline constexpr std::string_view kInitialScaleHelp =
+    "s at the start; 0 = 1 from scratch, and 1 / mean(ln n) over the training length at a swap, "
+    "which keeps the mean scale of the scores";
+constexpr double initial_scale_or_one(double value) { return value == 0.0 ? 1.0 : value; }
+
 /// The SSMax family as a section of options, for kinds that compose with it.
 enum class ScaleKind : std::uint8_t { none, ssmax };
 constexpr auto enum_names(ScaleKind) {
@@ -52,7 +59,7 @@ struct ScaleOptions {
   ScaleKind kind = ScaleKind::none;
   bool learn_scale = true;
   bool bias = false;
-  double initial_scale = 1.0;
+  double initial_scale = 0.0;
   double initial_bias = 0.0;
 
   static constexpr auto fields() {
@@ -61,12 +68,12 @@ struct ScaleOptions {
         base::field("learn_scale", &ScaleOptions::learn_scale,
                     "Learn s of every layer and head; else it stays initial_scale"),
         base::field("bias", &ScaleOptions::bias, "Add a learned b of every layer and head"),
-        base::field("initial_scale", &ScaleOptions::initial_scale, "s at the start"),
+        base::field("initial_scale", &ScaleOptions::initial_scale, kInitialScaleHelp),
         base::field("initial_bias", &ScaleOptions::initial_bias, "b at the start"));
   }
 
   RowScale<LogLength> row_scale() const {
-    return {{}, learn_scale, bias, initial_scale, initial_bias};
+    return {{}, learn_scale, bias, initial_scale_or_one(initial_scale), initial_bias};
   }
 };
 

@@ -18,10 +18,11 @@ NormalizerEntry entry() {
       .make = [](const base::AnySection& section) -> std::unique_ptr<kernels::AttentionNormalizer> {
         const auto& options = section.get<Options>();
         return std::make_unique<Normalizer>(
-            kernels::RowScale<kernels::LearnedLength>{.learn_scale = true,
-                                                      .bias = options.bias,
-                                                      .initial_scale = options.initial_scale,
-                                                      .initial_bias = options.initial_bias},
+            kernels::RowScale<kernels::LearnedLength>{
+                .learn_scale = true,
+                .bias = options.bias,
+                .initial_scale = kernels::initial_scale_or_one(options.initial_scale),
+                .initial_bias = options.initial_bias},
             kernels::SoftmaxWeighting{});
       },
   };

@@ -3,6 +3,7 @@
 #include <tuple>
 
 #include "base/field.h"
+#include "kernels/attention/row_scale.h"
 
 namespace ssmax::normalizers::ssmax {
 
@@ -10,7 +11,7 @@ namespace ssmax::normalizers::ssmax {
 struct Options {
   bool learn_scale = true;
   bool bias = false;
-  double initial_scale = 1.0;
+  double initial_scale = 0.0;
   double initial_bias = 0.0;
 
   static constexpr auto fields() {
@@ -18,8 +19,7 @@ struct Options {
         base::field("learn_scale", &Options::learn_scale,
                     "Learn s of every layer and head; else it stays initial_scale"),
         base::field("bias", &Options::bias, "Add a learned b of every layer and head to s ln n"),
-        base::field("initial_scale", &Options::initial_scale,
-                    "s at the start; at a swap 1 / mean(ln n) keeps the scale of the scores"),
+        base::field("initial_scale", &Options::initial_scale, kernels::kInitialScaleHelp),
         base::field("initial_bias", &Options::initial_bias, "b at the start"));
   }
 };

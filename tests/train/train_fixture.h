@@ -1,0 +1,52 @@
+#pragma once
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "base/config.h"
+#include "base/random.h"
+#include "corpus/shard_writer.h"
+#include "train/run_config.h"
+
+namespace ssmax::train {
+
+/// A shard of `tokens` ids below 61 that repeat themselves, so that there is something to learn.
+inline void write_tokens(const std::filesystem::path& path, std::int64_t tokens) {
+  std::vector<std::int32_t> ids;
+  for (std::int64_t i = 0; i < tokens; ++i) {
+    const auto phase = static_cast<std::uint64_t>(i % 97);
+    ids.push_back(static_cast<std::int32_t>(base::random_bits(1, 2, phase) % 61));
+  }
+  corpus::write_shard(path, ids);
+}
+
+/// A run of a few seconds in `folder`, which must hold train.bin and val.bin.
+inline RunConfig small_run(const std::filesystem::path& folder,
+                           const std::vector<std::string>& overrides = {}) {
+  std::vector<std::string> all = {"--data.train=" + (folder / "train.bin").string(),
+                                  "--data.validation=" + (folder / "val.bin").string()};
+  all.insert(all.end(), overrides.begin(), overrides.end());
+  return base::parse_config<RunConfig>(
+             R"({"name": "test", "seed": 3,
+                 "model": {"vocab_size": 61, "num_hidden_layers": 2, "num_attention_heads": 2,
+                           "hidden_size": 16, "intermediate_size": 24,
+                           "normalizer": {"kind": "ssmax"}},
+                 "data": {"sequence_length": 16},
+                 "optimizer": {"learning_rate": 3e-3},
+                 "schedule": {"kind": "cosine", "warmup_steps": 3},
+                 "training": {"steps": 12, "batch_sequences": 4, "micro_batch_sequences": 2,
+                              "precision": "fp32", "threads": 1},
+                 "checkpoint": {"every_steps": 3, "keep": 9},
+                 "validation": {"every_steps": 4, "batches": 2}})",
+             "test", all)
+      .resolved();
+}
+
+inline std::string read_file(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+}  // namespace ssmax::train

@@ -1,0 +1,197 @@
+#include "train/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <regex>
+
+#include "support/temporary_folder.h"
+#include "train/train_fixture.h"
+
+namespace ssmax::train {
+namespace {
+
+class TrainerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    write_tokens(data_.path() / "train.bin", 500);  // under eight steps an epoch
+    write_tokens(data_.path() / "val.bin", 200);
+  }
+
+  RunConfig config(const std::vector<std::string>& overrides = {}) {
+    return small_run(data_.path(), overrides);
+  }
+
+  /// Runs until a step count, as an interruption would leave it, or to the end.
+  void run(const RunConfig& config, const std::string& name) {
+    Trainer trainer(config, folder(name));
+    trainer.run(signals_);
+  }
+
+  /// Leaves the run of `name` as it was right after the checkpoint of `step`.
+  void cut_after(const std::string& name, std::int64_t step) {
+    for (const auto& entry : checkpoint::step_folders(folder(name))) {
+      if (checkpoint::step_of_folder_name(entry.filename().string()) > step) {
+        std::filesystem::remove_all(entry);
+      }
+    }
+  }
+
+  std::filesystem::path folder(const std::string& name) { return data_.path() / name; }
+
+  std::string tensors(const std::string& name, std::int64_t step) {
+    const auto path =
+        checkpoint::checkpoints_folder(folder(name)) / checkpoint::step_folder_name(step);
+    return read_file(path / "model.safetensors") + read_file(path / "optimizer.safetensors");
+  }
+
+  /// metrics.jsonl without the values of timing keys.
+  std::string metrics(const std::string& name) {
+    static const std::regex timing(
+        R"re("(seconds|tokens_per_second|model_flops_utilization)":[^,}]*)re");
+    return std::regex_replace(read_file(folder(name) / "metrics.jsonl"), timing, "");
+  }
+
+  support::TemporaryFolder data_;
+  StopSignals signals_{75};
+};
+
+TEST_F(TrainerTest, LossFallsAndEverythingIsWritten) {
+  run(config({"--training.steps=40", "--checkpoint.every_steps=20"}), "run");
+  const std::string text = metrics("run");
+  EXPECT_NE(text.find(R"("event":"start")"), std::string::npos);
+  EXPECT_NE(text.find(R"("event":"end","step":40)"), std::string::npos);
+  double first = 0.0;
+  double last = 0.0;
+  const std::regex loss(R"re("event":"step","step":(\d+),"loss":([0-9.e+-]+))re");
+  for (std::sregex_iterator it(text.begin(), text.end(), loss), end; it != end; ++it) {
+    if ((*it)[1] == "1") first = std::stod((*it)[2]);
+    last = std::stod((*it)[2]);
+  }
+  EXPECT_NEAR(first, std::log(61.0), 0.1);  // small weights: nearly uniform
+  EXPECT_LT(last, first - 0.5);
+  for (const char* name : {"config.json", "log.txt", "metrics.jsonl", "checkpoints/latest"}) {
+    EXPECT_TRUE(std::filesystem::exists(folder("run") / name)) << name;
+  }
+}
+
+TEST_F(TrainerTest, ResumeAtEveryCheckpointIsTheUninterruptedRun) {
+  for (const char* precision : {"fp32", "bf16"}) {
+    for (const char* kind : {"softmax", "ssmax", "self_adjust", "learned_length"}) {
+      const RunConfig run_config = config({std::string("--training.precision=") + precision,
+                                           std::string("--model.normalizer.kind=") + kind});
+      const std::string name = std::string(precision) + kind;
+      run(run_config, name);
+      const std::string expected_tensors = tensors(name, 12);
+      const std::string expected_metrics = metrics(name);
+      for (const std::int64_t step : {9, 6, 3}) {  // epochs 1 and 0
+        cut_after(name, step);
+        run(run_config, name);
+        EXPECT_EQ(tensors(name, 12), expected_tensors) << name << " resumed at " << step;
+        EXPECT_EQ(metrics(name), expected_metrics) << name << " resumed at " << step;
+      }
+    }
+  }
+}
+
+TEST_F(TrainerTest, MicroBatchesGiveTheSameStepUpToRounding) {
+  run(config({"--training.precision=fp64", "--training.micro_batch_sequences=1"}), "one");
+  run(config({"--training.precision=fp64", "--training.micro_batch_sequences=4"}), "four");
+  const auto load = [&](const std::string& name) { return checkpoint::load(folder(name)); };
+  const auto one = load("one");
+  const auto four = load("four");
+  for (const checkpoint::TensorInfo& info : one.tensors()) {
+    std::vector<double> a(static_cast<std::size_t>(info.elements()));
+    std::vector<double> b(a.size());
+    const device::Shape shape{std::span<const std::int64_t>(info.shape)};
+    one.read(info.name, device::view(a.data(), shape));
+    four.read(info.name, device::view(b.data(), shape));
+    for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-9) << info.name;
+  }
+}
+
+TEST_F(TrainerTest, SignalSavesAndTheNextRunGoesOn) {
+  const RunConfig run_config = config({"--checkpoint.every_steps=5"});
+  run(run_config, "straight");
+  {
+    Trainer trainer(run_config, folder("stopped"));
+    std::raise(SIGUSR1);
+    try {
+      trainer.run(signals_);
+      FAIL() << "expected a stop";
+    } catch (const base::Error& error) {
+      EXPECT_EQ(error.kind(), base::ErrorKind::stopped);
+    }
+    EXPECT_EQ(trainer.steps_done(), 1);
+  }
+  Trainer trainer(run_config, folder("stopped"));
+  EXPECT_EQ(trainer.steps_done(), 1);
+}
+
+TEST_F(TrainerTest, SwapLateInTheRunTakesOverStepAndMoments) {
+  run(config({"--model.normalizer.kind=softmax"}), "a");
+  const std::string start =
+      (checkpoint::checkpoints_folder(folder("a")) / checkpoint::step_folder_name(9)).string();
+  const RunConfig late = config({"--start.checkpoint=" + start, "--start.continue_run=true",
+                                 "--start.allow_change=model.normalizer"});
+  run(late, "f");
+  const std::string text = metrics("f");
+  EXPECT_NE(text.find(R"("event":"start","step":9)"), std::string::npos);
+  EXPECT_NE(text.find(R"("event":"swap","step":9)"), std::string::npos);
+  EXPECT_EQ(text.find(R"("event":"step","step":9,)"), std::string::npos);
+  EXPECT_NE(text.find(R"("event":"step","step":10)"), std::string::npos);
+  const auto loaded = checkpoint::load(folder("f"));
+  EXPECT_EQ(loaded.manifest().integer("step_count.model.norm.weight"), 12);
+  EXPECT_EQ(loaded.manifest().integer("step_count.model.layers.0.self_attn.normalizer.scale"), 3);
+}
+
+TEST_F(TrainerTest, SwapNeedsLeave) {
+  run(config({"--model.normalizer.kind=softmax", "--training.steps=3"}), "a");
+  const RunConfig refused = config({"--start.checkpoint=" + folder("a").string()});
+  EXPECT_THROW(Trainer(refused, folder("b")), base::Error);
+}
+
+TEST_F(TrainerTest, ZeroStepsAfterASwapWriteACheckpoint) {
+  run(config({"--model.normalizer.kind=softmax", "--training.steps=3"}), "a");
+  const RunConfig swap = config({"--start.checkpoint=" + folder("a").string(),
+                                 "--start.allow_change=model.normalizer", "--training.steps=0"});
+  run(swap, "e");
+  const auto loaded = checkpoint::load(folder("e"));
+  float scale[2] = {};
+  loaded.read("model.layers.0.self_attn.normalizer.scale", device::view(scale, {2}));
+  const double mean_log = std::lgamma(17.0) / 16.0;  // ln n over n = 1..16
+  EXPECT_NEAR(scale[0], 1.0 / mean_log, 1e-6);
+}
+
+/// A step must not allocate device memory: the arena's report stays as it is.
+TEST_F(TrainerTest, PlanIsWhatTheRunAllocates) {
+  const RunConfig run_config = config();
+  device::Arena arena;
+  const TrainingState state(run_config, 2, arena);
+  const MemoryPlan plan = plan_memory(run_config, 2);
+  std::int64_t planned = 0;
+  for (const device::Allocation& entry : arena.report()) {
+    for (const device::Allocation& other : plan.allocations) {
+      if (other.label == entry.label) {
+        EXPECT_EQ(other.bytes, entry.bytes) << entry.label;
+        ++planned;
+      }
+    }
+  }
+  EXPECT_EQ(planned, static_cast<std::int64_t>(arena.report().size()));
+}
+
+TEST_F(TrainerTest, NonFiniteLossesLeaveTheWeightsAndEndWithNumerics) {
+  const RunConfig wild =
+      config({"--optimizer.learning_rate=1e30", "--optimizer.clip_norm=0", "--training.steps=200",
+              "--spike_guard.max_skips=3", "--schedule.warmup_steps=0"});
+  try {
+    run(wild, "wild");
+    FAIL() << "expected an error";
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.kind(), base::ErrorKind::numerics) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace ssmax::train
