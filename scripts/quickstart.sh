@@ -32,11 +32,11 @@ theta=500000            # RoPE's base for it: 50 times that of training
 data=data/quickstart
 runs=runs/quickstart
 train=()
-sequences=64
+sequences=256
 if [[ $quick == 1 ]]; then
   runs=runs/quickstart_quick
   train=(--training.steps=40 --validation.every_steps=20)
-  sequences=8
+  sequences=32
 fi
 
 say "Packages"
