@@ -1,3 +1,6 @@
+#include <unistd.h>
+
+#include <cstdio>
 #include <filesystem>
 #include <iostream>
 
@@ -68,8 +71,13 @@ void run_train(const CLI::App& command, const TrainOptions& options) {
                                            ? std::filesystem::path("runs") / config.name
                                            : std::filesystem::path(options.out);
   const train::StopSignals signals(exit_code(base::ErrorKind::stopped));
+  // A thread that hangs cannot be unwound, so the process ends here.
+  train::Watchdog watchdog(0, [](const base::Error& error) {
+    std::fprintf(stderr, "ssmax: %s\n", error.what());
+    _exit(exit_code(error.kind()));
+  });
   train::Trainer trainer(config, folder);
-  trainer.run(signals);
+  trainer.run(signals, watchdog);
 }
 
 }  // namespace

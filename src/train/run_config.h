@@ -36,6 +36,7 @@ struct TrainingConfig {
   DeviceChoice device = DeviceChoice::automatic;
   model::Recompute recompute = model::Recompute::none;
   std::int64_t threads = 0;
+  double hang_timeout_seconds = 600.0;
 
   static constexpr auto fields() {
     using T = TrainingConfig;
@@ -56,7 +57,9 @@ struct TrainingConfig {
         field("recompute", &T::recompute,
               "block keeps the inputs of blocks only and computes the rest again: less memory, "
               "a third more work, the same bits"),
-        field("threads", &T::threads, "CPU threads; 0 = all", at_least(0)));
+        field("threads", &T::threads, "CPU threads; 0 = all", at_least(0)),
+        field("hang_timeout_seconds", &T::hang_timeout_seconds,
+              "A micro-batch or save that takes longer ends the process; 0 = never", at_least(0)));
   }
 };
 

@@ -77,7 +77,8 @@ Trainer::Trainer(const RunConfig& config, const std::filesystem::path& folder)
 
 Trainer::~Trainer() = default;
 
-void Trainer::run(const StopSignals& signals) {
+void Trainer::run(const StopSignals& signals, Watchdog& watchdog) {
+  const Watchdog::Section section(watchdog, "training", config_.training.hang_timeout_seconds);
   base::ProgressOptions options;
   options.unit = "steps";
   base::Progress progress(config_.name, config_.training.steps - step_, options);
@@ -85,13 +86,14 @@ void Trainer::run(const StopSignals& signals) {
   if (step_ > 0 && validation_due()) validate();
   while (step_ < config_.training.steps) {
     base::Stopwatch watch;
-    const StepReport report = base::within(step_text(step_ + 1), [&] { return step(); });
+    const StepReport report = base::within(step_text(step_ + 1), [&] { return step(watchdog); });
     if (report.verdict == optim::Verdict::roll_back) {
       roll_back();
       continue;
     }
     record(report, watch.seconds());
     report_saves(saver_.poll());
+    watchdog.beat();
     progress.update(step_ - first, last_detail_);
     if (step_ % config_.checkpoint.every_steps == 0 || step_ == config_.training.steps) save();
     if (validation_due()) validate();
@@ -101,11 +103,11 @@ void Trainer::run(const StopSignals& signals) {
   finish();
 }
 
-StepReport Trainer::step() {
+StepReport Trainer::step(Watchdog& watchdog) {
   StepReport report;
   report.learning_rate = optim::learning_rate(config_.schedule, config_.optimizer.learning_rate,
                                               step_, config_.training.steps);
-  forward_backward();
+  forward_backward(watchdog);
   state_.optimizer.measure(stream_);
   const optim::StepNorms norms = state_.optimizer.read(stream_);
   const double* total = state_.loss_total.data<double>();
@@ -118,7 +120,7 @@ StepReport Trainer::step() {
   return report;
 }
 
-void Trainer::forward_backward() {
+void Trainer::forward_backward(Watchdog& watchdog) {
   const std::int64_t micro_batches = config_.training.batch_sequences / plan_.micro_batch;
   const double loss_scale = 1.0 / static_cast<double>(config_.tokens_per_step());
   device::fill_zero(stream_, state_.model.parameters().flat_gradients());
@@ -131,6 +133,7 @@ void Trainer::forward_backward() {
     const device::Shape rows{state_.activations.rows()};
     kernels::add_loss_total(stream_, state_.loss_total, state_.activations.losses,
                             batch.targets.reshaped(rows));
+    watchdog.beat();
   }
 }
 

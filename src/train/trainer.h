@@ -14,6 +14,7 @@
 #include "train/signals.h"
 #include "train/tensorboard.h"
 #include "train/training_state.h"
+#include "train/watchdog.h"
 
 namespace ssmax::train {
 
@@ -33,14 +34,14 @@ class Trainer {
   ~Trainer();
 
   /// Trains until the last step. Error(stopped) after a signal, with the checkpoint written.
-  void run(const StopSignals& signals);
+  void run(const StopSignals& signals, Watchdog& watchdog);
 
   std::int64_t steps_done() const { return step_; }
   const std::filesystem::path& folder() const { return folder_; }
 
  private:
-  StepReport step();
-  void forward_backward();
+  StepReport step(Watchdog& watchdog);
+  void forward_backward(Watchdog& watchdog);
 
   void begin();
   void start_from_checkpoint(const base::JsonValue& start_members);

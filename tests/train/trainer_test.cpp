@@ -25,7 +25,7 @@ class TrainerTest : public ::testing::Test {
   /// Runs until a step count, as an interruption would leave it, or to the end.
   void run(const RunConfig& config, const std::string& name) {
     Trainer trainer(config, folder(name));
-    trainer.run(signals_);
+    trainer.run(signals_, watchdog_);
   }
 
   /// Leaves the run of `name` as it was right after the checkpoint of `step`.
@@ -54,6 +54,7 @@ class TrainerTest : public ::testing::Test {
 
   support::TemporaryFolder data_;
   StopSignals signals_{75};
+  Watchdog watchdog_{0, [](const base::Error& error) { FAIL() << error.what(); }};
 };
 
 TEST_F(TrainerTest, LossFallsAndEverythingIsWritten) {
@@ -117,7 +118,7 @@ TEST_F(TrainerTest, SignalSavesAndTheNextRunGoesOn) {
     Trainer trainer(run_config, folder("stopped"));
     std::raise(SIGUSR1);
     try {
-      trainer.run(signals_);
+      trainer.run(signals_, watchdog_);
       FAIL() << "expected a stop";
     } catch (const base::Error& error) {
       EXPECT_EQ(error.kind(), base::ErrorKind::stopped);

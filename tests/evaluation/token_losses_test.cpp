@@ -1,0 +1,95 @@
+#include "evaluation/token_losses.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "corpus/shard_writer.h"
+#include "support/temporary_folder.h"
+
+namespace ssmax::evaluation {
+namespace {
+
+BatchLosses batch_of(const std::vector<double>& losses, const std::vector<std::int32_t>& targets,
+                     std::int64_t length) {
+  const auto rows = static_cast<std::int64_t>(losses.size());
+  return {rows / length, length, losses, targets};
+}
+
+TEST(LossStatistics, MeansByTokenAndByPosition) {
+  const std::vector<double> losses = {1.0, 2.0, 3.0, 5.0};  // (B, T) = (2, 2)
+  const std::vector<std::int32_t> targets = {0, 1, 1, 1};
+  LossStatistics statistics(2);
+  statistics.add(batch_of(losses, targets, 2), [](std::int32_t token) { return token * 3; });
+  const LossReport loss = statistics.loss();
+  EXPECT_DOUBLE_EQ(loss.nats_per_token, 11.0 / 4);
+  EXPECT_EQ(loss.tokens, 4);
+  EXPECT_EQ(loss.bytes, 9);
+  EXPECT_DOUBLE_EQ(loss.bits_per_byte(), 11.0 / std::numbers::ln2 / 9);
+  // Sequence means 1.5 and 4: standard deviation 2.5 / sqrt 2, over sqrt 2 sequences.
+  EXPECT_DOUBLE_EQ(loss.standard_error, 1.25);
+  const PositionReport positions = statistics.positions();
+  EXPECT_EQ(positions.sequences, 2);
+  EXPECT_EQ(positions.mean, (std::vector<double>{2.0, 3.5}));
+  EXPECT_DOUBLE_EQ(positions.standard_error[0], 1.0);
+  EXPECT_DOUBLE_EQ(positions.standard_error[1], 1.5);
+}
+
+TEST(LossStatistics, SeveralBatchesAreOne) {
+  const std::vector<double> losses = {1.0, 2.0, 3.0, 5.0, 0.5, 0.25};
+  const std::vector<std::int32_t> targets(6, 0);
+  LossStatistics whole(2);
+  whole.add(batch_of(losses, targets, 2), {});
+  LossStatistics parts(2);
+  for (std::size_t b = 0; b < 3; ++b) {
+    parts.add(batch_of({losses[2 * b], losses[2 * b + 1]}, {0, 0}, 2), {});
+  }
+  EXPECT_EQ(whole.loss().nats_per_token, parts.loss().nats_per_token);
+  EXPECT_EQ(whole.positions().mean, parts.positions().mean);
+  EXPECT_EQ(whole.loss().bits_per_byte(), 0.0);  // no tokenizer, no bytes
+}
+
+/// A sequence's losses must not depend on which sequences share its batch.
+TEST(TokenLosses, DoNotDependOnTheBatch) {
+  const support::TemporaryFolder folder;
+  std::vector<std::int32_t> ids;
+  for (std::int32_t i = 0; i < 100; ++i) ids.push_back((i * i + 7 * i) % 31);
+  corpus::write_shard(folder.path() / "val.bin", ids);
+  const auto config = base::parse_config<model::ModelConfig>(
+      R"({"vocab_size": 31, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16,
+          "intermediate_size": 20, "normalizer": {"kind": "ssmax"}})",
+      "test");
+  Stream stream;
+  device::Arena arena;
+  const model::Model model(config, device::DType::f64, params::Gradients::none, arena);
+  model.parameters().initialize(stream, 1);
+  std::vector<std::vector<double>> found;
+  for (const std::int64_t batch : {1, 4}) {
+    corpus::LoaderOptions options;
+    options.files = {(folder.path() / "val.bin").string()};
+    options.sequence_length = 12;
+    options.batch_sequences = batch;
+    options.vocab_size = 31;
+    options.order = corpus::Order::sequential;
+    corpus::Loader loader(options);
+    model::ActivationOptions shape;
+    shape.batch = batch;
+    shape.length = 12;
+    shape.dtype = device::DType::f64;
+    shape.purpose = model::Purpose::evaluation;
+    model::Activations activations(config, model.attention_row_values(), shape, arena);
+    TokenLosses losses(model, activations, arena);
+    std::vector<double> all;
+    for (std::int64_t done = 0; done < 8; done += batch) {
+      const BatchLosses next = losses.next(stream, loader);
+      all.insert(all.end(), next.losses.begin(), next.losses.end());
+    }
+    found.push_back(all);
+  }
+  ASSERT_EQ(found[0].size(), 96U);
+  for (std::size_t i = 0; i < 96; ++i) EXPECT_NEAR(found[0][i], found[1][i], 1e-12);
+}
+
+}  // namespace
+}  // namespace ssmax::evaluation
