@@ -4,6 +4,8 @@
 # For coverage, configure with CMAKE_CXX_FLAGS=-fsanitize=fuzzer-no-link too.
 option(SSMAX_LIBFUZZER "Build the fuzz targets for libFuzzer (clang only)" OFF)
 
+add_custom_target(fuzz_programs)
+
 # ssmax_fuzz(NAME [LIBRARIES ...])
 function(ssmax_fuzz name)
   cmake_parse_arguments(FUZZ "" "" "LIBRARIES" ${ARGN})
@@ -11,6 +13,7 @@ function(ssmax_fuzz name)
   add_executable(${target} ${CMAKE_SOURCE_DIR}/tests/fuzz/${name}_fuzz.cpp)
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
   target_link_libraries(${target} PRIVATE base ${FUZZ_LIBRARIES})
+  add_dependencies(fuzz_programs ${target})
   if(SSMAX_LIBFUZZER)
     target_link_options(${target} PRIVATE -fsanitize=fuzzer)
   else()
