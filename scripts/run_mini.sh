@@ -56,6 +56,6 @@ for config in a_softmax b_ssmax c_ssmax_fixed_scale d_ssmax_bias f_swap_late lea
   runs+=("runs/mini_$config")
 done
 "$python" scripts/plot.py loss "${runs[@]}" --out "$out/loss"
-step=$(ls runs/mini_learned_length/checkpoints | grep '^step_[0-9]*$' | tail -n 1)
-"$python" scripts/plot.py length-scale "runs/mini_learned_length/checkpoints/$step/model.safetensors" \
-  --out "$out/length_scale" | tee "$out/length_scale.txt"
+models=(runs/mini_learned_length/checkpoints/step_*[0-9]/model.safetensors)
+"$python" scripts/plot.py length-scale "${models[-1]}" --out "$out/length_scale" |
+  tee "$out/length_scale.txt"

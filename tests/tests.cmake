@@ -50,6 +50,8 @@ if(Python3_FOUND)
     ssmax_script_test(scripts.${kind} TIMEOUT 120 LABELS scripts
                       COMMAND scripts/check_texts.py --only ${kind} $<TARGET_FILE:ssmax>)
   endforeach()
+  ssmax_script_test(scripts.memory TIMEOUT 120 LABELS scripts
+                    COMMAND scripts/check_memory.py $<TARGET_FILE:ssmax>)
   # The long form is scripts/kill_test.py alone: 200 kills.
   ssmax_script_test(faults.kill TIMEOUT 200 LABELS faults
                     COMMAND scripts/kill_test.py $<TARGET_FILE:ssmax> --kills 12 --seed 1)

@@ -2,6 +2,8 @@
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "app/bench.h"
 #include "app/command.h"
@@ -11,6 +13,7 @@
 #include "app/prepare.h"
 #include "app/tokenizer.h"
 #include "base/errors.h"
+#include "base/text.h"
 #include "base/version.h"
 
 namespace {
@@ -38,6 +41,19 @@ void add_commands(CLI::App& program) {
   app::add_bench(program);
 }
 
+/// CLI11 alone would only say that a subcommand is missing.
+void check_command(const CLI::App& program, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  std::vector<std::string_view> names;
+  for (const CLI::App* command : program.get_subcommands({})) {
+    names.push_back(command->get_name());
+    if (names.back() == argv[1]) return;
+  }
+  throw base::Error(base::ErrorKind::usage,
+                    "unknown command '" + std::string(argv[1]) + "', did you mean '" +
+                        std::string(base::nearest(argv[1], names)) + "'? See ssmax --help");
+}
+
 int run(int argc, char** argv) {
   CLI::App program(kDescription, "ssmax");
   program.set_version_flag("--version",
@@ -45,6 +61,7 @@ int run(int argc, char** argv) {
   program.require_subcommand(1);
   program.failure_message(CLI::FailureMessage::simple);
   add_commands(program);
+  check_command(program, argc, argv);
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -61,9 +61,8 @@ void run_swap(const CLI::App& command, const SwapOptions& options) {
   }
   checkpoint::Manifest manifest = loaded.manifest();
   manifest.files.clear();
-  std::erase_if(manifest.state, [](const auto& entry) {
-    return entry.first.starts_with(checkpoint::kStepCount);
-  });
+  std::erase_if(manifest.state,
+                [](const auto& entry) { return entry.first.starts_with(checkpoint::kStepCount); });
   manifest.config = base::config_text(config);
   checkpoint::add_step_counts(manifest, parameters, moments.step_counts);
   const checkpoint::SaveReport saved = store.save(manifest, files);

@@ -80,4 +80,16 @@ device::DType RunConfig::activation_dtype() const {
   return device::DType::f32;
 }
 
+std::vector<base::ConfigDifference> model_changes(const RunConfig& saved, const RunConfig& now) {
+  std::vector<base::ConfigDifference> changes;
+  for (base::ConfigDifference& difference : base::config_differences(saved, now)) {
+    const std::string& key = difference.key;
+    const bool of_model = key.starts_with("model.");
+    const bool of_start = key.find(".initial") != std::string::npos;
+    const bool of_shape = key == "model.max_position_embeddings";
+    if (of_model && !of_start && !of_shape) changes.push_back(std::move(difference));
+  }
+  return changes;
+}
+
 }  // namespace ssmax::train

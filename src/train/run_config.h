@@ -133,4 +133,8 @@ struct RunConfig {
   }
 };
 
+/// Keys below "model" that make another function of the same weights: every difference but initial
+/// values and what tensor shapes show by themselves.
+std::vector<base::ConfigDifference> model_changes(const RunConfig& saved, const RunConfig& now);
+
 }  // namespace ssmax::train

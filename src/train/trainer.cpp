@@ -54,6 +54,23 @@ std::string detail_of(const StepMetrics& metrics, std::int64_t steps) {
   return text;
 }
 
+RunConfig config_of(const checkpoint::LoadedCheckpoint& loaded) {
+  return base::parse_config<RunConfig>(loaded.manifest().config,
+                                       (loaded.folder() / checkpoint::kManifestName).string());
+}
+
+/// A model that computes something else from the same weights must be allowed by name.
+void check_model(const RunConfig& saved, const RunConfig& now,
+                 std::span<const std::string> allow_change) {
+  for (const base::ConfigDifference& change : model_changes(saved, now)) {
+    if (checkpoint::is_allowed(change.key, allow_change)) continue;
+    throw base::Error(base::ErrorKind::checkpoint,
+                      "the checkpoint was trained with " + change.key + "=" + change.left +
+                          ", the config says " + change.right +
+                          "; allow it with start.allow_change, or use another run folder");
+  }
+}
+
 std::string step_text(std::int64_t step) { return "step " + std::to_string(step); }
 
 }  // namespace
@@ -178,6 +195,7 @@ void Trainer::begin() {
 void Trainer::start_from_checkpoint(const base::JsonValue& start_members) {
   const checkpoint::LoadedCheckpoint loaded = checkpoint::load(config_.start.checkpoint);
   for (const std::string& warning : loaded.warnings()) base::log_warning(warning);
+  check_model(config_of(loaded), config_, config_.start.allow_change);
   const auto report =
       checkpoint::load_parameters(loaded, state_.model.parameters(), config_.start.allow_change);
   base::log_info("starting from " + loaded.folder().string() + "\n" + checkpoint::to_text(report));
@@ -193,6 +211,12 @@ void Trainer::start_from_checkpoint(const base::JsonValue& start_members) {
 
 void Trainer::resume(const checkpoint::LoadedCheckpoint& loaded) {
   for (const std::string& warning : loaded.warnings()) base::log_warning(warning);
+  const RunConfig saved = config_of(loaded);
+  check_model(saved, config_, {});
+  for (const base::ConfigDifference& change : base::config_differences(saved, config_)) {
+    base::log_warning("the config has changed since the checkpoint: " + change.key + " was " +
+                      change.left + ", is " + change.right);
+  }
   checkpoint::load_parameters(loaded, state_.model.parameters());
   restore(loaded);
   saved_step_ = step_;

@@ -78,7 +78,8 @@ struct NaiveHead {
 
 inline double naive_scale(const kernels::ScaleOptions& options, NaiveHead& head, double n) {
   if (options.kind == kernels::ScaleKind::none) return 1.0;
-  const double s = options.learn_scale ? head.take() : options.initial_scale;
+  const double fixed = options.initial_scale == 0.0 ? 1.0 : options.initial_scale;
+  const double s = options.learn_scale ? head.take() : fixed;
   const double b = options.bias ? head.take() : 0.0;
   return s * std::log(n) + b;
 }

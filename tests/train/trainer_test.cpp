@@ -152,6 +152,20 @@ TEST_F(TrainerTest, SwapNeedsLeave) {
   EXPECT_THROW(Trainer(refused, folder("b")), base::Error);
 }
 
+/// The same tensors, another function of them.
+TEST_F(TrainerTest, AnotherVariantAtResumeIsRefused) {
+  const std::vector<std::string> plain = {"--model.normalizer.kind=self_adjust",
+                                          "--model.normalizer.variant=plain", "--training.steps=3"};
+  std::vector<std::string> shifted = plain;
+  shifted[1] = "--model.normalizer.variant=shifted";
+  run(config(plain), "run");
+  EXPECT_THROW(Trainer(config(shifted), folder("run")), base::Error);
+  shifted.push_back("--start.checkpoint=" + folder("run").string());
+  EXPECT_THROW(Trainer(config(shifted), folder("other")), base::Error);
+  shifted.push_back("--start.allow_change=model.normalizer");
+  run(config(shifted), "other");
+}
+
 TEST_F(TrainerTest, ZeroStepsAfterASwapWriteACheckpoint) {
   run(config({"--model.normalizer.kind=softmax", "--training.steps=3"}), "a");
   const RunConfig swap = config({"--start.checkpoint=" + folder("a").string(),
