@@ -5,7 +5,7 @@
 
 A small run is trained once without interruption. Then the same command line is started, its whole
 process tree is killed with SIGKILL at a seeded random moment, and started again, until the run
-ends; run after run until there were KILLS kills. About half of the kills are aimed at a save: they
+ends; run after run until there were KILLS kills. Four of five kills are aimed at a save: they
 wait for its temporary folder. A kill counts as inside a save when that folder is still there
 afterwards; at least a third must be. Every run must end with the same bytes of weights, moments and
 metrics (timings apart) as the uninterrupted one, and no kill may be taken for a fresh start.
@@ -254,7 +254,7 @@ def main():
                 killed = False
                 # A run is left alone after so many kills, so that every folder gets to its end.
                 if kills < arguments.kills and here < 12:
-                    aim = killer.in_save if draw.random() < 0.6 else killer.anywhere
+                    aim = killer.in_save if draw.random() < 0.8 else killer.anywhere
                     killed = aim(run)
                 if not killed:
                     finish(run, log_path)
