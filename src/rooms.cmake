@@ -37,7 +37,7 @@ ssmax_room(model DEPENDS normalizers optim)
 ssmax_room(evaluation DEPENDS model corpus)
 ssmax_room(train DEPENDS evaluation model optim checkpoint corpus)
 
-file(GLOB app_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/app/*.cpp)
+file(GLOB_RECURSE app_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/app/*.cpp)
 if(app_sources)
   add_executable(ssmax ${app_sources})
   target_link_libraries(ssmax PRIVATE train evaluation model checkpoint corpus normalizers

@@ -6,7 +6,7 @@ namespace ssmax::app {
 
 std::vector<std::string> overrides_of(const CLI::App& command) {
   std::vector<std::string> overrides;
-  for (const std::string& argument : command.remaining()) {
+  for (const std::string& argument : command.remaining(true)) {
     if (argument.rfind("--", 0) != 0 || argument.find('=') == std::string::npos) {
       throw base::Error(base::ErrorKind::usage,
                         "unknown argument '" + argument +

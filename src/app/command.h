@@ -6,8 +6,8 @@
 
 namespace ssmax::app {
 
-/// Config overrides among what CLI11 did not know: --section.key=value. Throws Error(usage) for
-/// anything else.
+/// Config overrides among what CLI11 did not know, here or in a subcommand: --section.key=value.
+/// Throws Error(usage) for anything else.
 std::vector<std::string> overrides_of(const CLI::App& command);
 
 /// One per subcommand: adds it to the program; its callback runs it and throws base::Error.

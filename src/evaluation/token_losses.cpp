@@ -1,6 +1,7 @@
 #include "evaluation/token_losses.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numbers>
 #include <numeric>
@@ -26,6 +27,21 @@ double standard_error(double sum, double squares, std::int64_t count) {
   const auto n = static_cast<double>(count);
   const double variance = std::max(0.0, (squares - sum * sum / n) / (n - 1.0));
   return std::sqrt(variance / n);
+}
+
+/// 97.5 % quantile of Student's t: the normal one and the first terms of Cornish and Fisher's
+/// expansion, within 0.2 % from five degrees of freedom on (Abramowitz and Stegun, 26.7.5).
+double student_quantile(std::int64_t degrees) {
+  if (degrees < 5) {
+    constexpr std::array<double, 4> kFew = {12.706, 4.303, 3.182, 2.776};
+    return degrees < 1 ? 0.0 : kFew[static_cast<std::size_t>(degrees - 1)];
+  }
+  const double z = 1.959964;
+  const auto v = static_cast<double>(degrees);
+  const double z3 = z * z * z;
+  const double z5 = z3 * z * z;
+  return z + (z3 + z) / (4 * v) + (5 * z5 + 16 * z3 + 3 * z) / (96 * v * v) +
+         (3 * z5 * z * z + 19 * z5 + 17 * z3 - 15 * z) / (384 * v * v * v);
 }
 
 }  // namespace
@@ -75,6 +91,28 @@ double LossReport::bits_per_byte() const {
                           (std::numbers::ln2 * static_cast<double>(bytes));
 }
 
+std::vector<PositionBand> position_bands(std::int64_t length) {
+  constexpr std::int64_t kFirst = 16;
+  constexpr double kPerDoubling = 2.0;
+  std::vector<PositionBand> bands;
+  for (std::int64_t begin = 0; begin < length;) {
+    const double step = std::exp2(static_cast<double>(bands.size()) / kPerDoubling);
+    const auto reach = static_cast<std::int64_t>(std::lround(static_cast<double>(kFirst) * step));
+    bands.emplace_back();
+    bands.back().begin = begin;
+    bands.back().end = std::min(length, reach);
+    begin = bands.back().end;
+  }
+  return bands;
+}
+
+LossStatistics::LossStatistics(std::int64_t length)
+    : sums_(static_cast<std::size_t>(length)),
+      squares_(sums_.size()),
+      bands_(position_bands(length)),
+      band_sums_(bands_.size()),
+      band_squares_(bands_.size()) {}
+
 void LossStatistics::add(const BatchLosses& batch, const TokenBytes& bytes) {
   for (std::int64_t b = 0; b < batch.sequences; ++b) {
     double sum = 0.0;
@@ -87,6 +125,15 @@ void LossStatistics::add(const BatchLosses& batch, const TokenBytes& bytes) {
       if (bytes) bytes_ += bytes(batch.targets[i]);
     }
     sequence_means_.push_back(sum / static_cast<double>(batch.length));
+    const auto row = batch.losses.subspan(static_cast<std::size_t>(b * batch.length),
+                                          static_cast<std::size_t>(batch.length));
+    for (std::size_t i = 0; i < bands_.size(); ++i) {
+      const auto begin = row.begin() + bands_[i].begin;
+      const auto end = row.begin() + bands_[i].end;
+      const double mean = std::accumulate(begin, end, 0.0) / static_cast<double>(end - begin);
+      band_sums_[i] += mean;
+      band_squares_[i] += mean * mean;
+    }
   }
 }
 
@@ -111,6 +158,15 @@ PositionReport LossStatistics::positions() const {
   for (std::size_t t = 0; t < sums_.size(); ++t) {
     report.mean.push_back(sums_[t] / static_cast<double>(report.sequences));
     report.standard_error.push_back(standard_error(sums_[t], squares_[t], report.sequences));
+  }
+  report.bands = bands_;
+  for (std::size_t i = 0; i < bands_.size(); ++i) {
+    PositionBand& band = report.bands[i];
+    band.mean = band_sums_[i] / static_cast<double>(report.sequences);
+    band.standard_error = standard_error(band_sums_[i], band_squares_[i], report.sequences);
+    const double reach = student_quantile(report.sequences - 1) * band.standard_error;
+    band.low = band.mean - reach;
+    band.high = band.mean + reach;
   }
   return report;
 }

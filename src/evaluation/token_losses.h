@@ -51,12 +51,26 @@ struct LossReport {
   double bits_per_byte() const;
 };
 
+/// Mean loss of the positions [begin, end).
+struct PositionBand {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+  double mean = 0.0;
+  double standard_error = 0.0;  ///< of the mean, over sequences
+  double low = 0.0;             ///< 95 % interval by Student's t
+  double high = 0.0;
+};
+
 /// Loss of each position, averaged over sequences.
 struct PositionReport {
   std::int64_t sequences = 0;
   std::vector<double> mean;            // (T) nats
   std::vector<double> standard_error;  // (T) over sequences
+  std::vector<PositionBand> bands;     // position_bands(T)
 };
+
+/// Bands for T positions: 0 .. 15, then two to each doubling.
+std::vector<PositionBand> position_bands(std::int64_t length);
 
 /// Bytes of text that a token stands for.
 using TokenBytes = std::function<std::int64_t(std::int32_t token)>;
@@ -64,7 +78,7 @@ using TokenBytes = std::function<std::int64_t(std::int32_t token)>;
 /// Collects batches into both reports.
 class LossStatistics {
  public:
-  explicit LossStatistics(std::int64_t length) : sums_(length), squares_(length) {}
+  explicit LossStatistics(std::int64_t length);
 
   void add(const BatchLosses& batch, const TokenBytes& bytes);
   LossReport loss() const;
@@ -73,6 +87,8 @@ class LossStatistics {
 
  private:
   std::vector<double> sums_, squares_;  // (T)
+  std::vector<PositionBand> bands_;
+  std::vector<double> band_sums_, band_squares_;  // of each sequence's mean in the band
   std::vector<double> sequence_means_;
   std::int64_t bytes_ = 0;
 };

@@ -111,12 +111,14 @@ void append_to_cache(Stream& stream, const Architecture& model, const BlockActiv
 }
 
 void attend(Stream& stream, const Architecture& model, int index, const BlockActivations& a,
-            const Activations& all, const RowPlaces& places, const BlockCache* cache) {
+            const Activations& all, const RowPlaces& places, const BlockCache* cache,
+            const AttentionVisitor& visit) {
   const auto& weights = model.normalizer_weights[static_cast<std::size_t>(index)];
   model.normalizer->row_scale(stream, a.row_scale, weights, row_lengths(all, places));
+  const kernels::AttentionInputs inputs = attention_inputs(model, a, all, places, cache);
   model.normalizer->forward(stream, heads_of(a.attention, 0, model.config.heads()),
-                            a.attention_rows, attention_inputs(model, a, all, places, cache),
-                            weights);
+                            a.attention_rows, inputs, weights);
+  if (visit) visit(index, inputs, weights);
 }
 
 void attend_backward(Stream& stream, const Architecture& model, int index,
@@ -202,12 +204,12 @@ void norm_backward(Stream& stream, const Architecture& model, const NormParamete
 
 void block_forward(Stream& stream, const Architecture& model, int index, const BlockActivations& a,
                    const Tensor& delta, const Activations& all, const RowPlaces& places,
-                   const BlockCache* cache) {
+                   const BlockCache* cache, const AttentionVisitor& visit) {
   const BlockParameters& p = model.layout.blocks[static_cast<std::size_t>(index)];
   linear(stream, model, p.qkv, a.qkv, a.normed1);
   rotate(stream, model, a.qkv, all, places, kernels::Turn::forward);
   if (cache != nullptr) append_to_cache(stream, model, a, places, *cache);
-  attend(stream, model, index, a, all, places, cache);
+  attend(stream, model, index, a, all, places, cache, visit);
   linear(stream, model, p.attention_output, delta, a.attention);
   add_norm(stream, model, p.mlp_norm, a.middle, a.normed2, a.norm2, a.input, delta);
   linear(stream, model, p.mlp_input, a.mlp_input, a.normed2);

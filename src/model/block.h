@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 
@@ -30,6 +31,11 @@ struct BlockCache {
   Tensor values;  // (B, S, G, D)
 };
 
+/// Looks at a block's attention after it has run: what it read, and the normalizer's parameters
+/// there, so that rows can be weighed once more.
+using AttentionVisitor = std::function<void(int block, const kernels::AttentionInputs& inputs,
+                                            std::span<const ConstTensor> parameters)>;
+
 /// Norms of either kind; `delta` is added to the residual stream in the same pass.
 void norm(Stream& stream, const Architecture& model, const NormParameters& parameters,
           const Tensor& y, const kernels::LayerNormSaved& saved, const ConstTensor& x);
@@ -44,7 +50,7 @@ void norm_backward(Stream& stream, const Architecture& model, const NormParamete
 /// overwrites what it writes.
 void block_forward(Stream& stream, const Architecture& model, int index, const BlockActivations& a,
                    const Tensor& delta, const Activations& all, const RowPlaces& places,
-                   const BlockCache* cache = nullptr);
+                   const BlockCache* cache = nullptr, const AttentionVisitor& visit = {});
 
 /// g.residual: gradient of the block's output in, gradient of its input out. Parameter gradients
 /// +=.

@@ -49,7 +49,8 @@ void Model::enter_block(Stream& stream, Activations& activations, int index) con
 }
 
 void Model::forward_blocks(Stream& stream, Activations& activations, const ConstTensor& tokens,
-                           const RowPlaces& places, std::vector<BlockCache>* caches) const {
+                           const RowPlaces& places, std::vector<BlockCache>* caches,
+                           const AttentionVisitor& visit) const {
   const ParameterLayout& layout = parts_.layout;
   const params::ParameterSet& set = *parts_.parameters;
   const Shape rows{activations.options.batch, activations.options.length, config().hidden_size};
@@ -61,14 +62,15 @@ void Model::forward_blocks(Stream& stream, Activations& activations, const Const
     const auto i = static_cast<std::size_t>(index);
     enter_block(stream, activations, index);
     block_forward(stream, parts_, index, activations.blocks[i], activations.delta, activations,
-                  places, caches == nullptr ? nullptr : &(*caches)[i]);
+                  places, caches == nullptr ? nullptr : &(*caches)[i], visit);
   }
   add_norm(stream, parts_, layout.final_norm, activations.output, activations.final_normed,
            activations.final_norm, activations.blocks.back().middle, activations.delta);
 }
 
-void Model::forward(Stream& stream, Activations& activations, const TokenBatch& batch) const {
-  forward_blocks(stream, activations, batch.tokens, {batch.first_key, 0}, nullptr);
+void Model::forward(Stream& stream, Activations& activations, const TokenBatch& batch,
+                    const LogitsVisitor& visit) const {
+  forward_blocks(stream, activations, batch.tokens, {batch.first_key, 0}, nullptr, {});
   const ConstTensor output = parts_.parameters->weight(parts_.layout.output);
   const ConstTensor targets = batch.targets.reshaped({activations.rows()});
   const std::int64_t step = activations.logits.extent(0);
@@ -76,6 +78,7 @@ void Model::forward(Stream& stream, Activations& activations, const TokenBatch& 
     const std::int64_t count = std::min(step, activations.rows() - row);
     const Tensor logits = activations.logits.rows(0, count);
     kernels::linear(stream, logits, activations.final_normed.rows(row, count), output, {});
+    if (visit) visit(row, logits);
     kernels::cross_entropy(stream, activations.losses.rows(row, count), logits,
                            targets.rows(row, count));
   }
@@ -83,7 +86,7 @@ void Model::forward(Stream& stream, Activations& activations, const TokenBatch& 
 
 void Model::forward_for_training(Stream& stream, Activations& activations, const TokenBatch& batch,
                                  double loss_scale) const {
-  forward_blocks(stream, activations, batch.tokens, {batch.first_key, 0}, nullptr);
+  forward_blocks(stream, activations, batch.tokens, {batch.first_key, 0}, nullptr, {});
   const ConstTensor output = parts_.parameters->weight(parts_.layout.output);
   const Tensor doutput = parts_.parameters->gradient(parts_.layout.output);
   const ConstTensor targets = batch.targets.reshaped({activations.rows()});
@@ -134,8 +137,9 @@ void Model::backward(Stream& stream, Activations& activations, const TokenBatch&
 
 void Model::forward_cached(Stream& stream, Activations& activations, const ConstTensor& tokens,
                            std::int64_t first_position, std::vector<BlockCache>& caches,
-                           const Tensor& logits, const Tensor& last_hidden) const {
-  forward_blocks(stream, activations, tokens, {ConstTensor(), first_position}, &caches);
+                           const Tensor& logits, const Tensor& last_hidden,
+                           const AttentionVisitor& visit) const {
+  forward_blocks(stream, activations, tokens, {ConstTensor(), first_position}, &caches, visit);
   const std::int64_t length = activations.options.length;
   for (std::int64_t b = 0; b < activations.options.batch; ++b) {
     device::copy(stream, last_hidden.rows(b, 1),

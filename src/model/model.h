@@ -18,6 +18,9 @@ struct TokenBatch {
 /// Told when the gradients of a section of the ParameterSet are complete, last section first.
 using GradientsReady = std::function<void(int section)>;
 
+/// Looks at the logits (rows, V) of rows from `first_row` on, which the next rows overwrite.
+using LogitsVisitor = std::function<void(std::int64_t first_row, const ConstTensor& logits)>;
+
 /// A GPT: weights, and how to go forward and backward through them.
 class Model {
  public:
@@ -33,8 +36,9 @@ class Model {
   /// Values per attention row that Activations must hold.
   std::int64_t attention_row_values() const { return parts_.normalizer->row_values(); }
 
-  /// Loss of every token, (M) nats, in activations.losses.
-  void forward(Stream& stream, Activations& activations, const TokenBatch& batch) const;
+  /// Loss of every token, (M) nats, in activations.losses. `visit` may be empty.
+  void forward(Stream& stream, Activations& activations, const TokenBatch& batch,
+               const LogitsVisitor& visit = {}) const;
 
   /// The same, and already the output layer's part of the backward of loss_scale * sum of losses,
   /// so that logits are never kept. backward() must follow.
@@ -45,14 +49,17 @@ class Model {
   void backward(Stream& stream, Activations& activations, const TokenBatch& batch,
                 const GradientsReady& ready) const;
 
-  /// Logits (B, V) of the last of T new positions; keys and values go to the caches.
+  /// Logits (B, V) of the last of T new positions; keys and values go to the caches. `visit` may be
+  /// empty.
   void forward_cached(Stream& stream, Activations& activations, const ConstTensor& tokens,
                       std::int64_t first_position, std::vector<BlockCache>& caches,
-                      const Tensor& logits, const Tensor& last_hidden) const;
+                      const Tensor& logits, const Tensor& last_hidden,
+                      const AttentionVisitor& visit = {}) const;
 
  private:
   void forward_blocks(Stream& stream, Activations& activations, const ConstTensor& tokens,
-                      const RowPlaces& places, std::vector<BlockCache>* caches) const;
+                      const RowPlaces& places, std::vector<BlockCache>* caches,
+                      const AttentionVisitor& visit) const;
   void enter_block(Stream& stream, Activations& activations, int index) const;
 
   Architecture parts_;

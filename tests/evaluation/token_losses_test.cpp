@@ -36,6 +36,38 @@ TEST(LossStatistics, MeansByTokenAndByPosition) {
   EXPECT_DOUBLE_EQ(positions.standard_error[1], 1.5);
 }
 
+TEST(LossStatistics, BandsCoverThePositionsAndBoundTheMean) {
+  const std::vector<PositionBand> bands = position_bands(100);
+  EXPECT_EQ(bands.front().end, 16);
+  EXPECT_EQ(bands[2].end, 32);
+  EXPECT_EQ(bands.back().end, 100);
+  for (std::size_t i = 1; i < bands.size(); ++i) EXPECT_EQ(bands[i].begin, bands[i - 1].end);
+
+  LossStatistics statistics(2);
+  statistics.add(batch_of({1.0, 2.0, 3.0, 6.0, 4.0, 5.0}, std::vector<std::int32_t>(6, 0), 2), {});
+  // Means 1.5, 4.5, 4.5: standard error 1, t of two degrees of freedom 4.303.
+  const PositionBand band = statistics.positions().bands.at(0);
+  EXPECT_EQ(band.end, 2);
+  EXPECT_DOUBLE_EQ(band.mean, 3.5);
+  EXPECT_DOUBLE_EQ(band.standard_error, 1.0);
+  EXPECT_DOUBLE_EQ(band.low, 3.5 - 4.303);
+  EXPECT_DOUBLE_EQ(band.high, 3.5 + 4.303);
+}
+
+/// Against tables of Student's t.
+TEST(LossStatistics, IntervalsFollowStudent) {
+  for (const auto& [sequences, quantile] : std::vector<std::pair<int, double>>{
+           {6, 2.5706}, {11, 2.2281}, {31, 2.0423}, {101, 1.9840}}) {
+    LossStatistics statistics(1);
+    for (int i = 0; i < sequences; ++i) {
+      const std::vector<double> loss = {static_cast<double>(i % 3)};
+      statistics.add(batch_of(loss, {0}, 1), {});
+    }
+    const PositionBand band = statistics.positions().bands.at(0);
+    EXPECT_NEAR((band.high - band.mean) / band.standard_error, quantile, 2e-3 * quantile);
+  }
+}
+
 TEST(LossStatistics, SeveralBatchesAreOne) {
   const std::vector<double> losses = {1.0, 2.0, 3.0, 5.0, 0.5, 0.25};
   const std::vector<std::int32_t> targets(6, 0);

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "app/command.h"
+#include "app/open_model.h"
+
+namespace ssmax::app {
+
+/// What stands in front of every task of `ssmax evaluate`.
+struct Evaluation {
+  const CLI::App* command = nullptr;
+  std::vector<std::string> checkpoints;
+};
+
+/// Where a task writes its result; empty: only to the terminal.
+struct ResultFile {
+  std::string pattern;
+
+  /// Adds the option --json.
+  void add_to(CLI::App& task);
+  /// "{name}" replaced by the run's name.
+  std::filesystem::path of(const std::string& name) const;
+};
+
+/// Opens one checkpoint after the other, measures it and writes what came out. Error(usage) when
+/// two results would go to one file.
+using Measure =
+    std::function<base::JsonValue(OpenModel& open, const std::filesystem::path& result_file)>;
+void evaluate_each(const Evaluation& evaluation, const ResultFile& result, const Measure& measure);
+
+/// The members every result begins with.
+base::JsonValue result_of(const char* task, const OpenModel& open);
+base::JsonValue json_list(const std::vector<double>& values);
+
+/// One per file of this folder: adds its tasks.
+void add_loss_tasks(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation);
+
+}  // namespace ssmax::app
