@@ -13,6 +13,8 @@
 namespace ssmax::base {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 /// How far the parser has read, and the line of the token it handed over last.
 class Cursor {
  public:
@@ -210,16 +212,13 @@ void check_encoding(std::string_view text, std::string_view source, ErrorKind ki
   }
 }
 
-template <class AnyJson>
-AnyJson convert(const JsonValue& value) {
+Json convert(const JsonValue& value) {
   switch (value.type) {
     case JsonValue::Type::null:
       return nullptr;
     case JsonValue::Type::boolean:
       return value.boolean;
     case JsonValue::Type::integer:
-      // As the parser of the library has it: a number without a sign is unsigned.
-      if (value.integer >= 0) return static_cast<std::uint64_t>(value.integer);
       return value.integer;
     case JsonValue::Type::number:
       return value.number;
@@ -227,14 +226,16 @@ AnyJson convert(const JsonValue& value) {
     case JsonValue::Type::raw:
       return value.text;
     case JsonValue::Type::array: {
-      AnyJson list = AnyJson::array();
-      for (const JsonValue& item : value.items) list.push_back(convert<AnyJson>(item));
+      Json list = Json::array();
+      for (const JsonValue& item : value.items) list.push_back(convert(item));
       return list;
     }
     case JsonValue::Type::object: {
-      AnyJson object = AnyJson::object();
+      Json object = Json::object();
+      // Straight to the end of the list below: every other way in searches it for the key first.
+      auto& members = object.get_ref<Json::object_t&>();
       for (const JsonMember& member : value.members) {
-        object.emplace(member.key, convert<AnyJson>(member.value));
+        members.emplace_back(member.key, convert(member.value));
       }
       return object;
     }
@@ -252,12 +253,6 @@ JsonValue parse_json_value(std::string_view text, std::string_view source, Error
   Json::sax_parse(CursorIterator(text.data(), &cursor), CursorIterator(end, &cursor), &builder);
   return builder.take();
 }
-
-Json parse_strict_json(std::string_view text, std::string_view source, ErrorKind kind) {
-  return to_json(parse_json_value(text, source, kind));
-}
-
-Json to_json(const JsonValue& value) { return convert<Json>(value); }
 
 std::string located(std::string_view source, int line, std::string_view key,
                     std::string_view reason) {
@@ -354,8 +349,7 @@ std::string describe(const JsonValue& value) {
 }
 
 std::string to_text(const JsonValue& value, int indent) {
-  return convert<nlohmann::ordered_json>(value).dump(indent, ' ', false,
-                                                     Json::error_handler_t::replace);
+  return convert(value).dump(indent, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace ssmax::base

@@ -1,15 +1,11 @@
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
 #include <string_view>
 
 #include "base/errors.h"
 #include "base/json_value.h"
 
 namespace ssmax::base {
-
-/// Include <nlohmann/json.hpp> in the .cpp that looks inside.
-using Json = nlohmann::json;
 
 /// Objects and lists within each other; deeper text is refused before it can use up the stack.
 constexpr int kMaxJsonDepth = 64;
@@ -18,12 +14,7 @@ constexpr int kMaxJsonDepth = 64;
 /// keys, depth beyond kMaxJsonDepth, a byte-order mark, empty text, text that is not UTF-8, text
 /// after the value, comments, NaN, Infinity and numbers beyond a double. Every error is one line,
 /// `source:line:dotted.key: reason`, of the given kind.
-Json parse_strict_json(std::string_view text, std::string_view source, ErrorKind kind);
-
-/// The same, keeping line numbers and the order of members.
 JsonValue parse_json_value(std::string_view text, std::string_view source, ErrorKind kind);
-
-Json to_json(const JsonValue& value);
 
 /// `source:line:key: reason`; a line of 0 and an empty key are left out.
 std::string located(std::string_view source, int line, std::string_view key,

@@ -68,6 +68,18 @@ std::string hash_of(const std::vector<Shard>& shards) {
 
 }  // namespace
 
+LoaderOptions sequential_loader(const DataConfig& data, const std::vector<std::string>& files,
+                                std::int64_t vocab_size, std::int64_t batch_sequences) {
+  LoaderOptions options;
+  options.files = files;
+  options.sequence_length = data.sequence_length;
+  options.batch_sequences = batch_sequences;
+  options.vocab_size = vocab_size;
+  options.order = Order::sequential;
+  options.document_mask = data.document_mask;
+  return options;
+}
+
 Loader::Loader(const LoaderOptions& options) : options_(options) {
   check(options_);
   const std::vector<std::filesystem::path> files = expand_globs(options_.files);

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "corpus/data_config.h"
 #include "corpus/shard.h"
 
 namespace ssmax::corpus {
@@ -27,6 +28,10 @@ struct LoaderOptions {
   bool document_mask = false;     // fill Batch::first_key
   std::int64_t end_of_text = -1;  // id in front of each document; -1: see default_end_of_text()
 };
+
+/// A loader over `files` in their order, with the sequence length and the document mask of `data`.
+LoaderOptions sequential_loader(const DataConfig& data, const std::vector<std::string>& files,
+                                std::int64_t vocab_size, std::int64_t batch_sequences);
 
 /// One rank's part of one global batch. The arrays belong to the loader and stay valid until its
 /// next call of next() or seek().

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "device/dtype.h"
+#include "device/tensor.h"
 
 namespace ssmax::kernels {
 
@@ -27,6 +28,12 @@ inline void store(device::Bf16& to, float value) {
   const std::uint32_t quiet = word | 0x00400000U;
   const bool is_nan = (word & 0x7fffffffU) > 0x7f800000U;
   to.bits = static_cast<std::uint16_t>((is_nan ? quiet : rounded) >> 16);
+}
+
+/// Data of an operand that may be left out.
+template <class T>
+const T* data_or_null(const device::ConstTensor& tensor) {
+  return tensor.empty() ? nullptr : tensor.data<T>();
 }
 
 }  // namespace ssmax::kernels

@@ -35,6 +35,10 @@ class Model {
   DType dtype() const { return dtype_; }
   /// Values per attention row that Activations must hold.
   std::int64_t attention_row_values() const { return parts_.normalizer->row_values(); }
+  /// Bytes of scratch that one thread takes for attention over `length` keys.
+  std::int64_t attention_workspace_bytes(std::int64_t length) const {
+    return parts_.normalizer->workspace_bytes(length, parts_.config.head_size());
+  }
 
   /// Loss of every token, (M) nats, in activations.losses. `visit` may be empty.
   void forward(Stream& stream, Activations& activations, const TokenBatch& batch,

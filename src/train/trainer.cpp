@@ -23,21 +23,10 @@ constexpr char kDataFingerprintChanged[] =
 constexpr char kSkips[] = "spike_guard.skips";
 constexpr char kRolledBack[] = "spike_guard.rolled_back";
 
-corpus::LoaderOptions loader_options(const RunConfig& config, const std::vector<std::string>& files,
-                                     std::int64_t batch) {
-  corpus::LoaderOptions options;
-  options.files = files;
-  options.sequence_length = config.data.sequence_length;
-  options.batch_sequences = batch;
-  options.vocab_size = config.model.vocab_size;
+corpus::LoaderOptions training_loader(const RunConfig& config, std::int64_t batch) {
+  corpus::LoaderOptions options =
+      corpus::sequential_loader(config.data, config.data.train, config.model.vocab_size, batch);
   options.seed = static_cast<std::uint64_t>(config.seed);
-  options.document_mask = config.data.document_mask;
-  options.order = corpus::Order::sequential;
-  return options;
-}
-
-corpus::LoaderOptions training_loader_options(const RunConfig& config, std::int64_t batch) {
-  corpus::LoaderOptions options = loader_options(config, config.data.train, batch);
   if (config.data.shuffle) options.order = corpus::Order::shuffled;
   return options;
 }
@@ -83,11 +72,12 @@ Trainer::Trainer(const RunConfig& config, const std::filesystem::path& folder)
       log_file_(folder / "log.txt"),
       store_(folder, config_.checkpoint.keep),
       state_(config_, plan_.micro_batch, arena_),
-      loader_(training_loader_options(config_, plan_.micro_batch)),
+      loader_(training_loader(config_, plan_.micro_batch)),
       guard_(config_.spike_guard),
       saver_(store_) {
   if (!config_.data.validation.empty()) {
-    validation_loader_.emplace(loader_options(config_, config_.data.validation, plan_.micro_batch));
+    validation_loader_.emplace(corpus::sequential_loader(
+        config_.data, config_.data.validation, config_.model.vocab_size, plan_.micro_batch));
   }
   begin();
 }

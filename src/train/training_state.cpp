@@ -6,6 +6,7 @@
 #include "base/format.h"
 #include "checkpoint/background_saver.h"
 #include "checkpoint/match.h"
+#include "device/parallel.h"
 
 namespace ssmax::train {
 
@@ -13,8 +14,8 @@ namespace {
 
 /// Rows beyond which larger matmuls are no faster on the CPU.
 constexpr std::int64_t kEnoughRows = 4096;
-/// Code, libraries, thread stacks and matmul scratch of the process.
-constexpr std::int64_t kProgramBytes = std::int64_t{64} << 20;
+/// Code, libraries, thread stacks and the scratch of the matmuls: what a run of a tiny model takes.
+constexpr std::int64_t kProgramBytes = std::int64_t{16} << 20;
 constexpr double kUsableShare = 0.8;
 
 model::ActivationOptions activation_options(const RunConfig& config, std::int64_t micro_batch) {
@@ -78,6 +79,9 @@ MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch) {
   const params::ParameterSet& set = state.model.parameters();
   plan.allocations.push_back({"snapshot for background saves",
                               3 * set.parameter_elements() * size_of(set.flat_master().dtype())});
+  plan.allocations.push_back(
+      {"attention scratch of threads",
+       device::cpu_threads() * state.model.attention_workspace_bytes(config.data.sequence_length)});
   plan.allocations.push_back({"program and libraries", kProgramBytes});
   return plan;
 }

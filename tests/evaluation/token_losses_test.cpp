@@ -98,13 +98,10 @@ TEST(TokenLosses, DoNotDependOnTheBatch) {
   model.parameters().initialize(stream, 1);
   std::vector<std::vector<double>> found;
   for (const std::int64_t batch : {1, 4}) {
-    corpus::LoaderOptions options;
-    options.files = {(folder.path() / "val.bin").string()};
-    options.sequence_length = 12;
-    options.batch_sequences = batch;
-    options.vocab_size = 31;
-    options.order = corpus::Order::sequential;
-    corpus::Loader loader(options);
+    corpus::DataConfig data;
+    data.sequence_length = 12;
+    corpus::Loader loader(
+        corpus::sequential_loader(data, {(folder.path() / "val.bin").string()}, 31, batch));
     model::ActivationOptions shape;
     shape.batch = batch;
     shape.length = 12;

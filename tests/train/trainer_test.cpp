@@ -196,6 +196,20 @@ TEST_F(TrainerTest, PlanIsWhatTheRunAllocates) {
   EXPECT_EQ(planned, static_cast<std::int64_t>(arena.report().size()));
 }
 
+/// Attention keeps whole rows of a few queries: T times longer needs T times the scratch.
+TEST_F(TrainerTest, PlanCountsTheScratchOfAttention) {
+  const auto scratch = [&](const char* length) {
+    const MemoryPlan plan = plan_memory(config({length}), 1);
+    for (const device::Allocation& entry : plan.allocations) {
+      if (entry.label == "attention scratch of threads") return entry.bytes;
+    }
+    return std::int64_t{0};
+  };
+  const std::int64_t at_1024 = scratch("--data.sequence_length=1024");
+  EXPECT_GT(at_1024, 0);
+  EXPECT_GT(scratch("--data.sequence_length=16384"), 12 * at_1024);
+}
+
 TEST_F(TrainerTest, NonFiniteLossesLeaveTheWeightsAndEndWithNumerics) {
   const RunConfig wild =
       config({"--optimizer.learning_rate=1e30", "--optimizer.clip_norm=0", "--training.steps=200",

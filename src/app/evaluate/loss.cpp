@@ -26,19 +26,16 @@ const std::vector<std::string>& shards_of(const OpenModel& open, const LossOptio
 
 corpus::Loader open_data(const OpenModel& open, const LossOptions& options, std::int64_t length,
                          std::int64_t batch) {
-  corpus::LoaderOptions loader;
-  loader.files = shards_of(open, options);
-  if (loader.files.empty()) {
+  corpus::DataConfig data = open.config.data;
+  data.sequence_length = length;
+  const std::vector<std::string>& files = shards_of(open, options);
+  if (files.empty()) {
     throw base::Error(base::ErrorKind::usage,
                       "no data: name token shards with --data, the checkpoint's config has no "
                       "data.validation");
   }
-  loader.sequence_length = length;
-  loader.batch_sequences = batch;
-  loader.vocab_size = open.config.model.vocab_size;
-  loader.order = corpus::Order::sequential;
-  loader.document_mask = open.config.data.document_mask;
-  return corpus::Loader(loader);
+  return corpus::Loader(
+      corpus::sequential_loader(data, files, open.config.model.vocab_size, batch));
 }
 
 /// The largest divisor of `sequences` that keeps a forward pass near kRows rows.

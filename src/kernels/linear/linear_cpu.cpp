@@ -13,11 +13,6 @@ namespace ssmax::kernels::cpu {
 
 namespace {
 
-template <class T>
-const T* data_or_null(const ConstTensor& tensor) {
-  return tensor.empty() ? nullptr : tensor.data<T>();
-}
-
 /// dbias[n] += sum over m of dy[m][n], in chunks of rows.
 template <class T>
 void add_column_sums(float* dbias, const T* dy, std::int64_t M, std::int64_t N) {
