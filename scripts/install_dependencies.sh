@@ -15,8 +15,8 @@ cd "$(dirname "$0")/.."
 build=(g++ cmake ninja-build pkg-config git python3 libdnnl-dev nlohmann-json3-dev libcli11-dev
        libspdlog-dev libxxhash-dev libpcre2-dev libgtest-dev ocl-icd-opencl-dev)
 check=(clang-format clang-tidy)
-# A build cache: welcome, never required.
-wanted=(ccache)
+# A build cache, and MPI for several processes: welcome, never required.
+wanted=(ccache libopenmpi-dev openmpi-bin)
 
 installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -q '^installed$'; }
 

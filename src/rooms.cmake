@@ -8,6 +8,7 @@ if(GIT)
 endif()
 configure_file(src/base/version.h.in generated/base/version.h @ONLY)
 configure_file(src/device/build.h.in generated/device/build.h @ONLY)
+configure_file(src/comm/build.h.in generated/comm/build.h @ONLY)
 
 # One registry line per folder of src/normalizers; no central list to edit.
 file(GLOB normalizer_folders CONFIGURE_DEPENDS LIST_DIRECTORIES true
@@ -26,6 +27,14 @@ configure_file(src/normalizers/registry_list.h.in generated/normalizers/registry
 ssmax_room(base DEPENDS nlohmann_json::nlohmann_json spdlog::spdlog PkgConfig::xxhash Threads::Threads)
 ssmax_room(device DEPENDS base OpenMP::OpenMP_CXX DNNL::dnnl)
 ssmax_room(corpus DEPENDS base PkgConfig::pcre2)
+ssmax_room(comm DEPENDS device)
+if(SSMAX_BUILT_WITH_MPI)
+  # Of its libraries only the C one is used.
+  target_link_libraries(comm PRIVATE MPI::MPI_CXX)
+  target_link_options(comm INTERFACE -Wl,--as-needed)
+else()
+  set_source_files_properties(src/comm/mpi_communicator.cpp PROPERTIES HEADER_FILE_ONLY ON)
+endif()
 ssmax_room(params DEPENDS device)
 ssmax_room(kernels DEPENDS device)
 # Clamps before an exponential stay blends; threaded into jumps they double the vector code.

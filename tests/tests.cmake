@@ -19,6 +19,7 @@ endfunction()
 ssmax_tests(base LIBRARIES base)
 ssmax_tests(device LIBRARIES device)
 ssmax_tests(corpus LIBRARIES corpus)
+ssmax_tests(comm LIBRARIES comm)
 ssmax_tests(params LIBRARIES params)
 ssmax_tests(kernels LIBRARIES kernels)
 ssmax_tests(normalizers LIBRARIES normalizers)
@@ -31,6 +32,21 @@ ssmax_tests(app LIBRARIES checkpoint corpus CLI11::CLI11)
 if(TARGET app_tests)
   target_sources(app_tests PRIVATE ${CMAKE_SOURCE_DIR}/src/app/inspect.cpp
                                    ${CMAKE_SOURCE_DIR}/src/app/table.cpp)
+endif()
+
+# ssmax_rank_tests(PROGRAM RANKS... ): the same test program on several ranks; every rank runs every
+# case. Skipped by name where there is no mpirun.
+function(ssmax_rank_tests program filter)
+  foreach(ranks ${ARGN})
+    add_test(NAME mpi.${program}_on_${ranks}_ranks
+             COMMAND ${CMAKE_SOURCE_DIR}/scripts/run_ranks.sh ${ranks} $<TARGET_FILE:${program}>
+                     --gtest_filter=${filter} --gtest_brief=1)
+    set_tests_properties(mpi.${program}_on_${ranks}_ranks PROPERTIES
+                         LABELS mpi TIMEOUT 120 SKIP_RETURN_CODE 77 RUN_SERIAL ON)
+  endforeach()
+endfunction()
+if(SSMAX_BUILT_WITH_MPI)
+  ssmax_rank_tests(comm_tests Ranks.* 2 3 4)
 endif()
 
 # Checks of the repository and of the program as a whole, written in Python.
