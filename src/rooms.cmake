@@ -10,6 +10,13 @@ configure_file(src/base/version.h.in generated/base/version.h @ONLY)
 configure_file(src/device/build.h.in generated/device/build.h @ONLY)
 configure_file(src/comm/build.h.in generated/comm/build.h @ONLY)
 
+# The modeling file that an export carries is part of the program.
+set(modeling ${CMAKE_SOURCE_DIR}/src/checkpoint/hugging_face/modeling_ssmax.py)
+file(READ ${modeling} SSMAX_MODELING_TEXT)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${modeling})
+configure_file(src/checkpoint/hugging_face/modeling_text.h.in
+               generated/checkpoint/hugging_face/modeling_text.h @ONLY)
+
 # One registry line per folder of src/normalizers; no central list to edit.
 file(GLOB normalizer_folders CONFIGURE_DEPENDS LIST_DIRECTORIES true
      RELATIVE ${CMAKE_SOURCE_DIR}/src/normalizers ${CMAKE_SOURCE_DIR}/src/normalizers/*)

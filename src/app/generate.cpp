@@ -19,8 +19,8 @@ struct GenerateOptions {
 };
 
 corpus::Tokenizer tokenizer_of(const OpenModel& open, const GenerateOptions& options) {
-  auto tokenizer =
-      find_tokenizer(options.tokenizer, open.config.data.train, open.config.model.vocab_size);
+  auto tokenizer = find_tokenizer(options.tokenizer, open.config.data.train,
+                                  open.config.model.vocab_size, open.loaded);
   if (!tokenizer) {
     throw base::Error(base::ErrorKind::usage,
                       "no tokenizer.json beside the shards of data.train; name the tokenizer with "

@@ -33,6 +33,8 @@ void add_commands(CLI::App& program) {
   app::add_swap(program);
   app::add_evaluate(program);
   app::add_generate(program);
+  app::add_export(program);
+  app::add_import(program);
   app::add_tokenizer(program);
   app::add_prepare(program);
   app::add_inspect(program);

@@ -44,4 +44,16 @@ std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
   return tokenizer;
 }
 
+std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
+                                                const std::vector<std::string>& shards,
+                                                std::int64_t vocab_size,
+                                                const checkpoint::LoadedCheckpoint& loaded) {
+  auto tokenizer = find_tokenizer(name, shards, vocab_size);
+  if (tokenizer) return tokenizer;
+  // RUN/checkpoints/step_N
+  const auto file = loaded.folder().parent_path().parent_path() / "tokenizer.json";
+  return std::filesystem::exists(file) ? find_tokenizer(file.string(), {}, vocab_size)
+                                       : std::nullopt;
+}
+
 }  // namespace ssmax::app

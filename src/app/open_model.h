@@ -33,4 +33,10 @@ std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
                                                 const std::vector<std::string>& shards,
                                                 std::int64_t vocab_size);
 
+/// The same, or else tokenizer.json in the folder of the checkpoint's run, where an import puts it.
+std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
+                                                const std::vector<std::string>& shards,
+                                                std::int64_t vocab_size,
+                                                const checkpoint::LoadedCheckpoint& loaded);
+
 }  // namespace ssmax::app

@@ -1,0 +1,84 @@
+#include <iostream>
+#include <optional>
+
+#include "app/command.h"
+#include "app/open_model.h"
+#include "base/format.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "checkpoint/hugging_face/export_model.h"
+
+namespace ssmax::app {
+
+namespace {
+
+namespace hf = checkpoint::hugging_face;
+
+struct ExportOptions {
+  std::string checkpoint;
+  std::string out;
+  std::string dtype = "fp32";
+  std::string tokenizer;
+  double file_gigabytes = 5.0;
+  double temperature = hf::kDefaultTemperature;
+};
+
+void run_export(const ExportOptions& options) {
+  const checkpoint::LoadedCheckpoint loaded = checkpoint::load(options.checkpoint);
+  for (const std::string& warning : loaded.warnings()) base::log_warning(warning);
+  const train::RunConfig config = config_of(loaded, {});
+  hf::ExportOptions how;
+  how.dtype = options.dtype == "bf16" ? checkpoint::FileDType::bf16 : checkpoint::FileDType::f32;
+  how.temperature = options.temperature;
+  how.file_bytes = static_cast<std::int64_t>(options.file_gigabytes * 1e9);
+  how.tokenizer =
+      find_tokenizer(options.tokenizer, config.data.train, config.model.vocab_size, loaded);
+
+  std::optional<base::Progress> progress;
+  base::ProgressOptions style;
+  style.bytes = true;
+  const hf::ExportReport report =
+      hf::export_model(loaded, base::config_json(config.model), options.out, how,
+                       [&](std::int64_t done, std::int64_t total) {
+                         if (!progress) progress.emplace("exporting", total, style);
+                         progress->update(done);
+                       });
+  progress.reset();
+  std::cout << "wrote " << options.out << ": " << hf::class_name(report.form) << ", "
+            << options.dtype << ", " << base::format_bytes(report.bytes) << " in "
+            << report.files.size() << (report.files.size() == 1 ? " file\n" : " files\n");
+  for (const std::string& note : report.notes) std::cout << "note: " << note << '\n';
+}
+
+}  // namespace
+
+void add_export(CLI::App& program) {
+  auto* command =
+      program.add_subcommand("export", "Write a checkpoint as a folder for Hugging Face");
+  command->footer(
+      "Softmax models become LlamaForCausalLM or GPT2LMHeadModel, SSMax without b on the Llama\n"
+      "shape Ministral3ForCausalLM (transformers 5), without code of their own. Every other model\n"
+      "gets modeling_ssmax.py beside its weights and is loaded with trust_remote_code=True.\n"
+      "Example:  ssmax export runs/b --out hf/b --dtype bf16");
+  auto options = std::make_shared<ExportOptions>();
+  command->add_option("CHECKPOINT", options->checkpoint, "A checkpoint or a run's folder")
+      ->required();
+  command->add_option("--out", options->out, "Folder to write; must not exist yet, or be empty")
+      ->required();
+  command->add_option("--dtype", options->dtype, "Of the weights; fp32 is exact")
+      ->check(CLI::IsMember({"fp32", "bf16"}))
+      ->capture_default_str();
+  command->add_option("--tokenizer", options->tokenizer,
+                      "bytes, a folder or a tokenizer.json; default the one of the training data");
+  command->add_option("--file-gigabytes", options->file_gigabytes, "Size that splits the weights")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--temperature", options->temperature,
+                   "T of SSMax as Ministral3; 1024 for weights that will be fp16 or quantized")
+      ->check(CLI::Range(1.0, 1e9))
+      ->capture_default_str();
+  command->callback([options] { run_export(*options); });
+}
+
+}  // namespace ssmax::app

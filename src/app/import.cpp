@@ -1,0 +1,117 @@
+#include <filesystem>
+#include <iostream>
+
+#include "app/command.h"
+#include "app/open_model.h"
+#include "base/durable_file.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "checkpoint/checkpoint_store.h"
+#include "checkpoint/hugging_face/import_model.h"
+#include "checkpoint/lock.h"
+#include "checkpoint/match.h"
+
+namespace ssmax::app {
+
+namespace {
+
+namespace fs = std::filesystem;
+namespace hf = checkpoint::hugging_face;
+
+struct ImportOptions {
+  std::string folder;
+  std::string out;
+};
+
+/// A run that trains the imported model at the length it was made for.
+train::RunConfig run_config_of(const hf::ForeignConfig& foreign, const fs::path& folder,
+                               const fs::path& out) {
+  using base::JsonValue;
+  const fs::path name = fs::absolute(out).lexically_normal();
+  JsonValue data = JsonValue::object();
+  data.add("sequence_length", *foreign.model.find("max_position_embeddings"));
+  JsonValue training = JsonValue::object();
+  training.add("precision", JsonValue::of(foreign.dtype == "float32" ? "fp32" : "bf16"));
+  JsonValue root = JsonValue::object();
+  root.add("name",
+           JsonValue::of((name.has_filename() ? name : name.parent_path()).filename().string()));
+  root.add("model", foreign.model);
+  root.add("data", std::move(data));
+  root.add("training", std::move(training));
+  const std::string source = (folder / hf::kConfigFile).string();
+  try {
+    return base::parse_config<train::RunConfig>(base::to_text(root), source).resolved();
+  } catch (const base::Error& error) {
+    throw base::Error(base::ErrorKind::checkpoint, error.what());
+  }
+}
+
+/// The run's tokenizer.json from the folder's, where ours can read it.
+void import_tokenizer(const fs::path& folder, const fs::path& out, std::int64_t vocab_size) {
+  std::string reason;
+  try {
+    const corpus::Tokenizer tokenizer = corpus::Tokenizer::load(folder);
+    if (tokenizer.vocab_size() <= vocab_size) return tokenizer.write_json(out / "tokenizer.json");
+    reason = "its tokenizer has " + std::to_string(tokenizer.vocab_size()) +
+             " ids, more than the model's " + std::to_string(vocab_size);
+  } catch (const base::Error& error) {
+    if (error.kind() != base::ErrorKind::data) throw;
+    reason = error.what();
+  }
+  base::log_warning("no tokenizer was imported: " + reason);
+}
+
+void run_import(const ImportOptions& options) {
+  const hf::ForeignModel foreign(options.folder);
+  const train::RunConfig config = run_config_of(foreign.config(), options.folder, options.out);
+  {
+    // Names and shapes first: what is hostile must not cost memory.
+    device::Arena counting({}, device::ArenaMode::plan);
+    const model::Model planned(config.model, device::DType::f32, params::Gradients::none, counting);
+    foreign.check(planned.parameters().specs());
+  }
+  device::Arena arena;
+  const model::Model model(config.model, device::DType::f32, params::Gradients::none, arena);
+  const params::ParameterSet& parameters = model.parameters();
+  base::Progress progress("importing", parameters.parameter_elements());
+  foreign.read(parameters,
+               [&](std::int64_t done, std::int64_t /*total*/) { progress.update(done); });
+  progress.finish();
+
+  const checkpoint::RunLock lock(options.out);
+  const checkpoint::CheckpointStore store(options.out, config.checkpoint.keep);
+  const auto files = checkpoint::tensor_files(checkpoint::model_tensors(parameters));
+  for (const std::string& warning : store.prepare(checkpoint::estimated_bytes(files))) {
+    base::log_warning(warning);
+  }
+  checkpoint::Manifest manifest;
+  manifest.seed = config.seed;
+  manifest.config = base::config_text(config);
+  const std::vector<std::int64_t> none(parameters.specs().size(), 0);
+  checkpoint::add_step_counts(manifest, parameters, none);
+  const checkpoint::SaveReport saved = store.save(manifest, files);
+  base::write_file_atomically(fs::path(options.out) / "config.json", base::config_text(config));
+  import_tokenizer(options.folder, options.out, config.model.vocab_size);
+  std::cout << "imported " << hf::class_name(foreign.config().form) << ", "
+            << parameters.parameter_elements() << " parameters in " << parameters.count()
+            << " tensors\nwrote " << saved.folder.string() << '\n';
+}
+
+}  // namespace
+
+void add_import(CLI::App& program) {
+  auto* command =
+      program.add_subcommand("import", "Make a checkpoint of a folder from Hugging Face");
+  command->footer(
+      "Reads GPT-2, Llama, Mistral and Ministral 3 models, and what `ssmax export` wrote. What "
+      "our\n"
+      "models cannot compute, such as RoPE scaling or sliding windows, is refused by name.\n"
+      "Example:  ssmax import downloads/gpt2 --out runs/gpt2\n"
+      "          ssmax swap runs/gpt2 --out runs/gpt2_ssmax --model.normalizer.kind=ssmax");
+  auto options = std::make_shared<ImportOptions>();
+  command->add_option("FOLDER", options->folder, "config.json and safetensors")->required();
+  command->add_option("--out", options->out, "Run folder of the checkpoint")->required();
+  command->callback([options] { run_import(*options); });
+}
+
+}  // namespace ssmax::app
