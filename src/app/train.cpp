@@ -33,7 +33,10 @@ void check_device(const train::RunConfig& config) {
   }
 }
 
-void dry_run(const train::RunConfig& config) {
+void dry_run(const train::RunConfig& given) {
+  const bool in_epochs = given.training.epochs > 0 || given.schedule.warmup_epochs > 0;
+  const train::RunConfig config =
+      in_epochs ? given.with_epochs(train::training_samples(given)) : given;
   const train::MemoryPlan plan = train::choose_micro_batch(config);
   const model::FlopCount flops = model::count_flops(config.model, config.data.sequence_length);
   const double per_step =
@@ -55,13 +58,13 @@ void dry_run(const train::RunConfig& config) {
 }
 
 void run_train(const CLI::App& command, const TrainOptions& options) {
-  const auto config =
-      base::load_config<train::RunConfig>(options.config, overrides_of(command)).resolved();
-  device::set_cpu_threads(static_cast<int>(config.training.threads));
+  const auto given = base::load_config<train::RunConfig>(options.config, overrides_of(command));
+  device::set_cpu_threads(static_cast<int>(given.training.threads));
   if (options.print_config) {
-    std::cout << base::config_text(config);
+    std::cout << base::config_text(given.resolved());
     return;
   }
+  const train::RunConfig config = train::with_start_model(given).resolved();
   check_device(config);
   if (options.dry_run) {
     dry_run(config);

@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "base/errors.h"
-#include "base/strict_json.h"
+#include "base/json_lines.h"
 #include "corpus/shard.h"
 #include "corpus/splitter.h"
 #include "corpus/utf8.h"
@@ -59,28 +59,6 @@ void add_folder(Inputs& inputs, const path& folder) {
       add_file(inputs, file);
     }
   }
-}
-
-/// The string "text" of one line.
-std::string text_of_line(const Piece& piece, std::string_view line, std::int64_t number) {
-  const std::string file = piece.input->path.string();
-  base::JsonValue value;
-  try {
-    value = base::parse_json_value(line, file, ErrorKind::data);
-  } catch (const Error&) {
-    // Once more with the lines before it, for the right number in the message.
-    std::string located(static_cast<std::size_t>(number - 1), '\n');
-    value = base::parse_json_value(located.append(line), file, ErrorKind::data);
-  }
-  base::JsonValue* text =
-      value.type == base::JsonValue::Type::object ? value.find("text") : nullptr;
-  if (text == nullptr || text->type != base::JsonValue::Type::string) {
-    throw Error(ErrorKind::data,
-                base::located(file, static_cast<int>(number), "",
-                              "expected an object with the string \"text\", found " +
-                                  describe(text != nullptr ? *text : value)));
-  }
-  return std::move(text->text);
 }
 
 }  // namespace
@@ -183,7 +161,9 @@ void visit_documents(
     rest.remove_prefix(std::min(line.size() + 1, rest.size()));
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const std::string text = text_of_line(piece, line, number);
+    const std::string file = piece.input->path.string();
+    const base::JsonValue value = base::parse_json_line(line, file, number, ErrorKind::data);
+    const std::string& text = base::string_member(value, "text", file, number, ErrorKind::data);
     if (!text.empty()) visit(text, document_hash(text), true);
   }
 }

@@ -1,15 +1,11 @@
 #include "corpus/loader.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <limits>
 #include <utility>
 
 #include "base/checked.h"
 #include "base/errors.h"
-#include "base/hash.h"
-#include "corpus/manifest.h"
 
 namespace ssmax::corpus {
 
@@ -34,36 +30,20 @@ void check(const LoaderOptions& options) {
               std::to_string(options.ranks));
 }
 
-/// Every shard stays open, and a large data set has more of them than the usual soft limit of 1024.
-void allow_open_files(std::size_t count) {
-  rlimit limit{};
-  const std::size_t others = 256;
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= count + others) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-std::string hash_of(const std::vector<Shard>& shards) {
-  constexpr std::int64_t kBlocks = 16;
-  constexpr std::int64_t kBlockBytes = 4096;
-  base::Hasher hasher;
-  std::vector<std::byte> block;
-  for (const Shard& shard : shards) {
-    const std::string name = shard.path().filename().string();
-    const std::int64_t size = shard.bytes();
-    hasher.update(name + " " + std::to_string(size) + "\n");
-    // The first block holds the header, the last one the end of the file.
-    for (std::int64_t i = 0; i < kBlocks; ++i) {
-      const std::int64_t last = std::max<std::int64_t>(size - kBlockBytes, 0);
-      // Whole part and remainder apart: the product of a large size and i must not overflow.
-      const std::int64_t offset =
-          last / (kBlocks - 1) * i + last % (kBlocks - 1) * i / (kBlocks - 1);
-      block.resize(static_cast<std::size_t>(std::min(kBlockBytes, size)));
-      shard.read_bytes(block, offset);
-      hasher.update(block);
+std::variant<ShardSamples, SupervisedSamples> open(
+    const LoaderOptions& options, const std::vector<std::filesystem::path>& files) {
+  if (options.kind == DataKind::supervised) {
+    const Tokenizer tokenizer = Tokenizer::named(options.tokenizer);
+    if (tokenizer.vocab_size() > options.vocab_size) {
+      throw Error(ErrorKind::data, "data.tokenizer " + tokenizer.name() + " has " +
+                                       std::to_string(tokenizer.vocab_size()) + " ids, the model " +
+                                       std::to_string(options.vocab_size));
     }
+    return SupervisedSamples(files, tokenizer, options.sequence_length);
   }
-  return hasher.hex();
+  const auto cut = options.kind == DataKind::documents ? ShardSamples::Cut::documents
+                                                       : ShardSamples::Cut::stream;
+  return ShardSamples(files, options.sequence_length, options.vocab_size, options.end_of_text, cut);
 }
 
 }  // namespace
@@ -77,34 +57,36 @@ LoaderOptions sequential_loader(const DataConfig& data, const std::vector<std::s
   options.vocab_size = vocab_size;
   options.order = Order::sequential;
   options.document_mask = data.document_mask;
+  options.kind = data.kind;
+  options.tokenizer = data.tokenizer;
   return options;
 }
 
 Loader::Loader(const LoaderOptions& options) : options_(options) {
   check(options_);
   const std::vector<std::filesystem::path> files = expand_globs(options_.files);
-  allow_open_files(files.size());
-  for (const std::filesystem::path& path : files) shards_.emplace_back(path);
-  first_sample_.push_back(0);
-  for (const Shard& shard : shards_) {
-    tokens_ += shard.tokens();
-    first_sample_.push_back(first_sample_.back() + (shard.tokens() - 1) / options_.sequence_length);
-  }
-  samples_ = first_sample_.back();
+  source_.emplace(open(options_, files));
+  std::visit(
+      [this](const auto& source) {
+        samples_ = source.samples();
+        tokens_ = source.tokens();
+        fingerprint_ = source.fingerprint();
+        options_.end_of_text = source.end_of_text();
+      },
+      *source_);
   const std::int64_t batch = base::checked_product(options_.batch_sequences, options_.ranks);
   if (samples_ < batch) {
-    throw Error(ErrorKind::data,
-                shards_.front().path().string() + (shards_.size() > 1 ? " and others" : "") +
-                    ": one batch needs " + std::to_string(batch) + " sequences of " +
-                    std::to_string(options_.sequence_length) + " + 1 tokens, found " +
-                    std::to_string(tokens_) + " tokens in " + std::to_string(shards_.size()) +
-                    " shards, which give " + std::to_string(samples_) +
-                    "; prepare more text or make the batch smaller");
+    const char* of = options_.kind == DataKind::stream      ? " + 1 tokens"
+                     : options_.kind == DataKind::documents ? " + 1 tokens of one document"
+                                                            : " tokens, one for each example";
+    throw Error(ErrorKind::data, files.front().string() + (files.size() > 1 ? " and others" : "") +
+                                     ": one batch needs " + std::to_string(batch) +
+                                     " sequences of " + std::to_string(options_.sequence_length) +
+                                     of + ", found " + std::to_string(tokens_) + " tokens in " +
+                                     std::to_string(files.size()) + " files, which give " +
+                                     std::to_string(samples_) +
+                                     "; prepare more text or make the batch smaller");
   }
-  if (options_.document_mask && options_.end_of_text < 0) {
-    options_.end_of_text = default_end_of_text(shards_.front());
-  }
-  fingerprint_ = hash_of(shards_);
   thread_ = std::thread(&Loader::run, this);
 }
 
@@ -145,41 +127,51 @@ void Loader::seek(std::int64_t position) {
   position_ = position;
 }
 
+std::int64_t Loader::targets(std::int64_t count) const {
+  if (options_.kind != DataKind::supervised) {
+    return base::checked_product(count, options_.sequence_length);
+  }
+  std::int64_t sum = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    sum += std::get<SupervisedSamples>(*source_).targets(sample_at(position_ + i));
+  }
+  return sum;
+}
+
+std::int64_t Loader::sample_at(std::int64_t global) const {
+  const std::int64_t index = global % samples_;
+  return options_.order == Order::sequential
+             ? index
+             : shuffled_index(options_.seed, global / samples_, index, samples_);
+}
+
 void Loader::fill(Buffer& buffer) const {
   const auto size = static_cast<std::size_t>(options_.batch_sequences * options_.sequence_length);
   buffer.tokens.resize(size);
   buffer.targets.resize(size);
   buffer.first_key.resize(options_.document_mask ? size : 0);
-  std::vector<std::int32_t> window(static_cast<std::size_t>(options_.sequence_length + 1));
+  const auto length = static_cast<std::size_t>(options_.sequence_length);
   for (std::int64_t row = 0; row < options_.batch_sequences; ++row) {
-    read_sample(buffer, window, row);
+    const std::int64_t global = buffer.position + options_.rank * options_.batch_sequences + row;
+    const std::size_t begin = static_cast<std::size_t>(row) * length;
+    const std::span tokens = std::span(buffer.tokens).subspan(begin, length);
+    std::visit(
+        [&](const auto& source) {
+          source.read(tokens, std::span(buffer.targets).subspan(begin, length), sample_at(global));
+        },
+        *source_);
+    if (options_.document_mask) {
+      mark_documents(std::span(buffer.first_key).subspan(begin, length), tokens);
+    }
   }
 }
 
-void Loader::read_sample(Buffer& buffer, std::vector<std::int32_t>& window,
-                         std::int64_t row) const {
-  const std::int64_t global = buffer.position + options_.rank * options_.batch_sequences + row;
-  const std::int64_t index = global % samples_;
-  const std::int64_t sample =
-      options_.order == Order::sequential
-          ? index
-          : shuffled_index(options_.seed, global / samples_, index, samples_);
-  const auto after = std::upper_bound(first_sample_.begin(), first_sample_.end(), sample);
-  const std::int64_t shard = after - first_sample_.begin() - 1;
-  const std::int64_t within = sample - first_sample_[static_cast<std::size_t>(shard)];
-  shards_[static_cast<std::size_t>(shard)].read(window, within * options_.sequence_length,
-                                                options_.vocab_size);
-
-  const std::int64_t begin = row * options_.sequence_length;
-  std::copy(window.begin(), window.end() - 1, buffer.tokens.begin() + begin);
-  std::copy(window.begin() + 1, window.end(), buffer.targets.begin() + begin);
-  if (!options_.document_mask) return;
+void Loader::mark_documents(std::span<std::int32_t> first_key,
+                            std::span<const std::int32_t> tokens) const {
   std::int32_t first = 0;
-  for (std::int64_t t = 0; t < options_.sequence_length; ++t) {
-    if (window[static_cast<std::size_t>(t)] == options_.end_of_text) {
-      first = static_cast<std::int32_t>(t);
-    }
-    buffer.first_key[static_cast<std::size_t>(begin + t)] = first;
+  for (std::size_t t = 0; t < tokens.size(); ++t) {
+    if (tokens[t] == options_.end_of_text) first = static_cast<std::int32_t>(t);
+    first_key[t] = first;
   }
 }
 
@@ -213,14 +205,6 @@ void Loader::run() {
     requested_ = false;
     changed_.notify_all();
   }
-}
-
-std::int64_t default_end_of_text(const Shard& shard) {
-  const auto folder = shard.path().parent_path();
-  if (const auto manifest = read_manifest(folder.empty() ? "." : folder)) {
-    return manifest->end_of_text;
-  }
-  return shard.type() == TokenType::uint16 ? 50256 : 128000;
 }
 
 }  // namespace ssmax::corpus

@@ -4,20 +4,28 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
+#include <variant>
 #include <vector>
 
 #include "corpus/data_config.h"
-#include "corpus/shard.h"
+#include "corpus/shard_samples.h"
+#include "corpus/supervised.h"
 
 namespace ssmax::corpus {
 
 enum class Order { shuffled, sequential };
 
+/// Stands where nothing is to be predicted.
+inline constexpr std::int32_t kNoTarget = -1;
+
 struct LoaderOptions {
-  std::vector<std::string> files;       // shards or globs of shards
+  DataKind kind = DataKind::stream;
+  std::vector<std::string> files;       // shards or globs of shards; JSON Lines of examples
+  std::string tokenizer;                // of examples; as for Tokenizer::named()
   std::int64_t sequence_length = 1024;  // T
   std::int64_t batch_sequences = 1;     // B, per call of next() and per rank
   std::int64_t vocab_size = 0;          // every token id must be below it
@@ -40,15 +48,14 @@ struct Batch {
   std::int64_t length = 0;                  // T
   std::int64_t position = 0;                // global sample index of row 0
   std::span<const std::int32_t> tokens;     // (B, T)
-  std::span<const std::int32_t> targets;    // (B, T), the token after each
+  std::span<const std::int32_t> targets;    // (B, T), the token after each, or kNoTarget
   std::span<const std::int32_t> first_key;  // (B, T), empty without document_mask: position within
                                             // the row of the first token of the query's document
 };
 
-/// Reads batches of samples from token shards.
+/// Reads batches of samples from token shards or examples.
 ///
-/// Sample: T + 1 consecutive tokens of one shard; samples start at every T-th token of a shard and
-/// never cross into another, so n = sum over shards of floor((tokens - 1) / T).
+/// Sample: see ShardSamples and SupervisedSamples; n is their number.
 /// Order: the sample with global index i is sample permutation(seed, i / n)(i mod n), or i mod n
 /// when sequential. It depends on nothing else, so the position is one integer.
 /// Ranks: global batch g is the samples [g B R, (g + 1) B R); rank r takes the r-th run of B.
@@ -56,7 +63,7 @@ struct Batch {
 /// The next batch is read by a background thread; its errors are thrown by next(), with kind data.
 class Loader {
  public:
-  /// Opens and checks every shard; Error(data) when they hold fewer samples than B R.
+  /// Opens and checks every file; Error(data) when they hold fewer samples than B R.
   explicit Loader(const LoaderOptions& options);
   ~Loader();
   Loader(const Loader&) = delete;
@@ -73,11 +80,13 @@ class Loader {
   std::int64_t samples() const { return samples_; }
   std::int64_t epoch() const { return position_ / samples_; }
   std::int64_t tokens() const { return tokens_; }
+  /// Targets that count among the next `count` samples of all ranks.
+  std::int64_t targets(std::int64_t count) const;
   std::int64_t end_of_text() const { return options_.end_of_text; }
   const LoaderOptions& options() const { return options_; }
 
-  /// 32 hexadecimal digits that change with the files' names (without folders), sizes, headers and
-  /// content (16 blocks of 4 KiB of each file). Not with seed, T, B or the ranks.
+  /// 32 hexadecimal digits that change with the files (see the samples), and not with seed, T, B or
+  /// the ranks.
   const std::string& fingerprint() const { return fingerprint_; }
 
  private:
@@ -88,14 +97,15 @@ class Loader {
   };
 
   void fill(Buffer& buffer) const;
-  void read_sample(Buffer& buffer, std::vector<std::int32_t>& window, std::int64_t row) const;
+  std::int64_t sample_at(std::int64_t global) const;
+  void mark_documents(std::span<std::int32_t> first_key,
+                      std::span<const std::int32_t> tokens) const;
   void request(std::int64_t position);
   void wait();
   void run();
 
   LoaderOptions options_;
-  std::vector<Shard> shards_;
-  std::vector<std::int64_t> first_sample_;  // of each shard, ascending, and n at the end
+  std::optional<std::variant<ShardSamples, SupervisedSamples>> source_;
   std::int64_t samples_ = 0;
   std::int64_t tokens_ = 0;
   std::string fingerprint_;
@@ -116,9 +126,5 @@ class Loader {
 /// Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002).
 std::int64_t shuffled_index(std::uint64_t seed, std::int64_t epoch, std::int64_t index,
                             std::int64_t count);
-
-/// The end-of-text id of a shard: that of manifest.json in its folder, else what the format's
-/// first users write: 50256 (GPT-2) for uint16 tokens, 128000 (Llama 3) for uint32.
-std::int64_t default_end_of_text(const Shard& shard);
 
 }  // namespace ssmax::corpus

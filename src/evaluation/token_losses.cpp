@@ -7,10 +7,13 @@
 #include <numeric>
 
 #include "kernels/cast/cast.h"
+#include "kernels/cross_entropy/cross_entropy.h"
 
 namespace ssmax::evaluation {
 
 namespace {
+
+static_assert(corpus::kNoTarget == kernels::kIgnoredTarget);
 
 using device::DType;
 using device::Shape;
@@ -19,14 +22,6 @@ using device::Tensor;
 Tensor copy_of(Stream& stream, std::span<const std::int32_t> values, const Tensor& destination) {
   device::copy(stream, destination, device::view(values.data(), destination.shape()));
   return destination;
-}
-
-/// Standard error of the mean of `count` values with this sum and sum of squares.
-double standard_error(double sum, double squares, std::int64_t count) {
-  if (count < 2) return 0.0;
-  const auto n = static_cast<double>(count);
-  const double variance = std::max(0.0, (squares - sum * sum / n) / (n - 1.0));
-  return std::sqrt(variance / n);
 }
 
 /// 97.5 % quantile of Student's t: the normal one and the first terms of Cornish and Fisher's
@@ -79,8 +74,8 @@ double mean_loss(Stream& stream, TokenLosses& source, corpus::Loader& loader,
   std::int64_t count = 0;
   for (std::int64_t i = 0; i < batches; ++i) {
     const BatchLosses batch = source.next(stream, loader);
-    sum = std::accumulate(batch.losses.begin(), batch.losses.end(), sum);
-    count += static_cast<std::int64_t>(batch.losses.size());
+    sum = std::accumulate(batch.losses.begin(), batch.losses.end(), sum);  // 0 without a target
+    count += std::ssize(batch.targets) - std::ranges::count(batch.targets, corpus::kNoTarget);
   }
   return sum / static_cast<double>(count);
 }
@@ -106,65 +101,73 @@ std::vector<PositionBand> position_bands(std::int64_t length) {
   return bands;
 }
 
+void Moments::add(double value) {
+  sum += value;
+  squares += value * value;
+  ++count;
+}
+
+double Moments::mean() const { return count == 0 ? 0.0 : sum / static_cast<double>(count); }
+
+double Moments::standard_error() const {
+  if (count < 2) return 0.0;
+  const auto n = static_cast<double>(count);
+  const double variance = std::max(0.0, (squares - sum * sum / n) / (n - 1.0));
+  return std::sqrt(variance / n);
+}
+
 LossStatistics::LossStatistics(std::int64_t length)
-    : sums_(static_cast<std::size_t>(length)),
-      squares_(sums_.size()),
+    : positions_(static_cast<std::size_t>(length)),
       bands_(position_bands(length)),
-      band_sums_(bands_.size()),
-      band_squares_(bands_.size()) {}
+      band_means_(bands_.size()) {}
 
 void LossStatistics::add(const BatchLosses& batch, const TokenBytes& bytes) {
-  for (std::int64_t b = 0; b < batch.sequences; ++b) {
-    double sum = 0.0;
-    for (std::int64_t t = 0; t < batch.length; ++t) {
-      const auto i = static_cast<std::size_t>(b * batch.length + t);
-      const double loss = batch.losses[i];
-      sums_[static_cast<std::size_t>(t)] += loss;
-      squares_[static_cast<std::size_t>(t)] += loss * loss;
-      sum += loss;
-      if (bytes) bytes_ += bytes(batch.targets[i]);
-    }
-    sequence_means_.push_back(sum / static_cast<double>(batch.length));
-    const auto row = batch.losses.subspan(static_cast<std::size_t>(b * batch.length),
-                                          static_cast<std::size_t>(batch.length));
+  const auto length = static_cast<std::size_t>(batch.length);
+  for (std::size_t b = 0; b < static_cast<std::size_t>(batch.sequences); ++b) {
+    const auto losses = batch.losses.subspan(b * length, length);
+    const auto targets = batch.targets.subspan(b * length, length);
+    Moments sequence;
     for (std::size_t i = 0; i < bands_.size(); ++i) {
-      const auto begin = row.begin() + bands_[i].begin;
-      const auto end = row.begin() + bands_[i].end;
-      const double mean = std::accumulate(begin, end, 0.0) / static_cast<double>(end - begin);
-      band_sums_[i] += mean;
-      band_squares_[i] += mean * mean;
+      Moments band;
+      for (auto t = static_cast<std::size_t>(bands_[i].begin);
+           t < static_cast<std::size_t>(bands_[i].end); ++t) {
+        if (targets[t] == corpus::kNoTarget) continue;
+        positions_[t].add(losses[t]);
+        band.add(losses[t]);
+        sequence.add(losses[t]);
+        if (bytes) bytes_ += bytes(targets[t]);
+      }
+      if (band.count > 0) band_means_[i].add(band.mean());
     }
+    ++sequences_;
+    tokens_ += sequence.count;
+    sum_ += sequence.sum;
+    sequence_means_.add(sequence.mean());
   }
 }
 
 LossReport LossStatistics::loss() const {
-  double sum = 0.0;
-  double squares = 0.0;
-  for (const double mean : sequence_means_) {
-    sum += mean;
-    squares += mean * mean;
-  }
   LossReport report;
-  report.tokens = sequences() * static_cast<std::int64_t>(sums_.size());
+  report.tokens = tokens_;
   report.bytes = bytes_;
-  report.nats_per_token = sequences() == 0 ? 0.0 : sum / static_cast<double>(sequences());
-  report.standard_error = standard_error(sum, squares, sequences());
+  report.nats_per_token = tokens_ == 0 ? 0.0 : sum_ / static_cast<double>(tokens_);
+  report.standard_error = sequence_means_.standard_error();
   return report;
 }
 
 PositionReport LossStatistics::positions() const {
   PositionReport report;
   report.sequences = sequences();
-  for (std::size_t t = 0; t < sums_.size(); ++t) {
-    report.mean.push_back(sums_[t] / static_cast<double>(report.sequences));
-    report.standard_error.push_back(standard_error(sums_[t], squares_[t], report.sequences));
+  for (const Moments& position : positions_) {
+    report.mean.push_back(position.mean());
+    report.standard_error.push_back(position.standard_error());
   }
   report.bands = bands_;
   for (std::size_t i = 0; i < bands_.size(); ++i) {
     PositionBand& band = report.bands[i];
-    band.mean = band_sums_[i] / static_cast<double>(report.sequences);
-    band.standard_error = standard_error(band_sums_[i], band_squares_[i], report.sequences);
-    const double reach = student_quantile(report.sequences - 1) * band.standard_error;
+    band.mean = band_means_[i].mean();
+    band.standard_error = band_means_[i].standard_error();
+    const double reach = student_quantile(band_means_[i].count - 1) * band.standard_error;
     band.low = band.mean - reach;
     band.high = band.mean + reach;
   }

@@ -51,6 +51,17 @@ struct LossReport {
   double bits_per_byte() const;
 };
 
+/// Mean and standard error of values that come one by one.
+struct Moments {
+  double sum = 0.0;
+  double squares = 0.0;
+  std::int64_t count = 0;
+
+  void add(double value);
+  double mean() const;
+  double standard_error() const;  ///< of the mean; 0 below two values
+};
+
 /// Mean loss of the positions [begin, end).
 struct PositionBand {
   std::int64_t begin = 0;
@@ -75,7 +86,7 @@ std::vector<PositionBand> position_bands(std::int64_t length);
 /// Bytes of text that a token stands for.
 using TokenBytes = std::function<std::int64_t(std::int32_t token)>;
 
-/// Collects batches into both reports.
+/// Collects batches into both reports; what has no target does not count.
 class LossStatistics {
  public:
   explicit LossStatistics(std::int64_t length);
@@ -83,13 +94,16 @@ class LossStatistics {
   void add(const BatchLosses& batch, const TokenBytes& bytes);
   LossReport loss() const;
   PositionReport positions() const;
-  std::int64_t sequences() const { return static_cast<std::int64_t>(sequence_means_.size()); }
+  std::int64_t sequences() const { return sequences_; }
 
  private:
-  std::vector<double> sums_, squares_;  // (T)
+  std::vector<Moments> positions_;  // (T)
   std::vector<PositionBand> bands_;
-  std::vector<double> band_sums_, band_squares_;  // of each sequence's mean in the band
-  std::vector<double> sequence_means_;
+  std::vector<Moments> band_means_;  // of each sequence's mean in the band
+  Moments sequence_means_;
+  double sum_ = 0.0;
+  std::int64_t tokens_ = 0;
+  std::int64_t sequences_ = 0;
   std::int64_t bytes_ = 0;
 };
 

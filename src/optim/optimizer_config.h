@@ -46,6 +46,7 @@ constexpr auto enum_names(ScheduleKind) {
 struct ScheduleConfig {
   ScheduleKind kind = ScheduleKind::constant;
   std::int64_t warmup_steps = 0;
+  double warmup_epochs = 0.0;
   double final_fraction = 0.1;
   std::int64_t decay_steps = 0;
 
@@ -54,6 +55,9 @@ struct ScheduleConfig {
     return std::tuple(
         base::field("kind", &Self::kind, "How the learning rate moves after the warm-up"),
         base::field("warmup_steps", &Self::warmup_steps, "Steps of linear rise to the peak",
+                    base::at_least(0)),
+        base::field("warmup_epochs", &Self::warmup_epochs,
+                    "The warm-up in passes over the training data; above 0 it decides warmup_steps",
                     base::at_least(0)),
         base::field("final_fraction", &Self::final_fraction,
                     "Last learning rate as a fraction of the peak", base::at_least(0),

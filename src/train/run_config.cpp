@@ -1,6 +1,9 @@
 #include "train/run_config.h"
 
+#include <algorithm>
 #include <cmath>
+
+#include "checkpoint/load.h"
 
 namespace ssmax::train {
 
@@ -48,6 +51,9 @@ void RunConfig::validate() const {
                                std::to_string(training.batch_sequences) + "), found " +
                                std::to_string(micro));
   }
+  if (start.model == ModelSource::checkpoint && start.checkpoint.empty()) {
+    throw base::FieldError("start.model", "checkpoint needs start.checkpoint");
+  }
   const std::int64_t positions = model.max_position_embeddings;
   if (model.position.kind == model::PositionKind::learned && positions != 0 &&
       positions < data.sequence_length) {
@@ -68,6 +74,20 @@ RunConfig RunConfig::resolved() const {
   return result;
 }
 
+RunConfig RunConfig::with_epochs(std::int64_t samples) const {
+  const double steps_per_epoch =
+      static_cast<double>(samples) / static_cast<double>(training.batch_sequences);
+  const auto steps_of = [&](double epochs) {
+    return std::max<std::int64_t>(1, std::llround(epochs * steps_per_epoch));
+  };
+  RunConfig result = *this;
+  if (training.epochs > 0) result.training.steps = steps_of(training.epochs);
+  if (schedule.warmup_epochs > 0) {
+    result.schedule.warmup_steps = steps_of(schedule.warmup_epochs);
+  }
+  return result;
+}
+
 device::DType RunConfig::activation_dtype() const {
   switch (training.precision) {
     case Precision::fp32:
@@ -78,6 +98,30 @@ device::DType RunConfig::activation_dtype() const {
       return device::DType::f64;
   }
   return device::DType::f32;
+}
+
+RunConfig with_start_model(const RunConfig& config) {
+  if (config.start.model == ModelSource::config) return config;
+  const checkpoint::LoadedCheckpoint loaded = checkpoint::load(config.start.checkpoint);
+  RunConfig result = config;
+  result.model =
+      base::parse_config<RunConfig>(loaded.manifest().config,
+                                    (loaded.folder() / checkpoint::kManifestName).string())
+          .model;
+  RunConfig untouched = config;
+  untouched.model = model::ModelConfig();
+  const auto own = base::config_differences(untouched, config);
+  for (const base::ConfigDifference& difference : base::config_differences(result, config)) {
+    const bool named =
+        std::ranges::any_of(own, [&](const auto& d) { return d.key == difference.key; });
+    if (!named) continue;
+    throw base::Error(base::ErrorKind::usage, "start.model=checkpoint takes the model from " +
+                                                  config.start.checkpoint + ", where " +
+                                                  difference.key + " is " + difference.left +
+                                                  ", but the config says " + difference.right +
+                                                  "; leave the key out, or use start.model=config");
+  }
+  return result;
 }
 
 std::vector<base::ConfigDifference> model_changes(const RunConfig& saved, const RunConfig& now) {

@@ -30,6 +30,7 @@ constexpr auto enum_names(DeviceChoice) {
 
 struct TrainingConfig {
   std::int64_t steps = 20000;
+  double epochs = 0.0;
   std::int64_t batch_sequences = 2048;
   std::int64_t micro_batch_sequences = 0;
   Precision precision = Precision::bf16;
@@ -45,6 +46,8 @@ struct TrainingConfig {
     return std::tuple(
         field("steps", &T::steps, "Optimizer steps of the whole run; 0 only writes a checkpoint",
               at_least(0)),
+        field("epochs", &T::epochs,
+              "The run in passes over the training data; above 0 it decides steps", at_least(0)),
         field("batch_sequences", &T::batch_sequences, "Sequences of one optimizer step",
               at_least(1)),
         field("micro_batch_sequences", &T::micro_batch_sequences,
@@ -63,8 +66,16 @@ struct TrainingConfig {
   }
 };
 
+/// Which architecture a run that starts from a checkpoint has.
+enum class ModelSource : std::uint8_t { config, checkpoint };
+constexpr auto enum_names(ModelSource) {
+  return std::to_array<base::EnumName<ModelSource>>(
+      {{ModelSource::config, "config"}, {ModelSource::checkpoint, "checkpoint"}});
+}
+
 struct StartConfig {
   std::string checkpoint;
+  ModelSource model = ModelSource::config;
   std::vector<std::string> allow_change;
   bool continue_run = false;
 
@@ -72,6 +83,9 @@ struct StartConfig {
     return std::tuple(
         base::field("checkpoint", &StartConfig::checkpoint,
                     "Checkpoint or run folder to start from; empty = from scratch"),
+        base::field("model", &StartConfig::model,
+                    "checkpoint: take the whole section model from the checkpoint, as for "
+                    "fine-tuning; config: what this config says"),
         base::field("allow_change", &StartConfig::allow_change,
                     "Config keys that may differ from the checkpoint's model, such as "
                     "model.normalizer"),
@@ -112,6 +126,8 @@ struct RunConfig {
   void validate() const;
   /// What depends on other sections filled in: max_position_embeddings, num_key_value_heads.
   RunConfig resolved() const;
+  /// Steps and warm-up from epochs of `samples` sequences, where the config counts in epochs.
+  RunConfig with_epochs(std::int64_t samples) const;
   device::DType activation_dtype() const;
   std::int64_t tokens_per_step() const { return training.batch_sequences * data.sequence_length; }
 
@@ -132,6 +148,10 @@ struct RunConfig {
         field("validation", &R::validation, "When to validate"));
   }
 };
+
+/// The config with the checkpoint's model, where start.model asks for it. Error(usage) when it
+/// names model keys of its own.
+RunConfig with_start_model(const RunConfig& config);
 
 /// Keys below "model" that make another function of the same weights: every difference but initial
 /// values and what tensor shapes show by themselves.

@@ -64,6 +64,10 @@ std::string step_text(std::int64_t step) { return "step " + std::to_string(step)
 
 }  // namespace
 
+std::int64_t training_samples(const RunConfig& config) {
+  return corpus::Loader(training_loader(config, 1)).samples();
+}
+
 Trainer::Trainer(const RunConfig& config, const std::filesystem::path& folder)
     : config_(config),
       folder_(folder),
@@ -75,6 +79,7 @@ Trainer::Trainer(const RunConfig& config, const std::filesystem::path& folder)
       loader_(training_loader(config_, plan_.micro_batch)),
       guard_(config_.spike_guard),
       saver_(store_) {
+  config_ = config_.with_epochs(loader_.samples());
   if (!config_.data.validation.empty()) {
     validation_loader_.emplace(corpus::sequential_loader(
         config_.data, config_.data.validation, config_.model.vocab_size, plan_.micro_batch));
@@ -129,7 +134,8 @@ StepReport Trainer::step(Watchdog& watchdog) {
 
 void Trainer::forward_backward(Watchdog& watchdog) {
   const std::int64_t micro_batches = config_.training.batch_sequences / plan_.micro_batch;
-  const double loss_scale = 1.0 / static_cast<double>(config_.tokens_per_step());
+  const double loss_scale =
+      1.0 / static_cast<double>(loader_.targets(config_.training.batch_sequences));
   device::fill_zero(stream_, state_.model.parameters().flat_gradients());
   device::fill_zero(stream_, state_.loss_total);
   for (std::int64_t micro = 0; micro < micro_batches; ++micro) {

@@ -26,6 +26,9 @@ struct StepReport {
   optim::Verdict verdict = optim::Verdict::accept;
 };
 
+/// Sequences of one epoch; opens the data.
+std::int64_t training_samples(const RunConfig& config);
+
 /// A run: starts or resumes it in its folder and carries it to the end.
 class Trainer {
  public:

@@ -271,5 +271,67 @@ TEST(ShuffledIndex, spreads_evenly) {
   }
 }
 
+TEST_F(LoaderTest, sequences_of_documents_lie_within_one_and_first_ones_come_first) {
+  // End of text 0 in front of documents of 20, 9, 30 tokens: two, one and three sequences of 8 + 1.
+  Ids ids;
+  for (const int length : {20, 9, 30}) {
+    ids.push_back(0);
+    for (int i = 1; i < length; ++i) ids.push_back(static_cast<std::int32_t>(ids.size()));
+  }
+  write_shard(folder_ / "documents.bin", ids);
+  options_.kind = DataKind::documents;
+  options_.files = {folder_.name("documents.bin")};
+  options_.end_of_text = 0;
+  options_.order = Order::sequential;
+  options_.batch_sequences = 6;
+  Loader loader(options_);
+  EXPECT_EQ(loader.samples(), 6);
+  const Batch batch = loader.next();
+  Ids first;
+  for (std::size_t row = 0; row < 6; ++row) {
+    first.push_back(batch.tokens[row * 8 + 1]);
+    EXPECT_EQ(batch.targets[row * 8 + 7], batch.tokens[row * 8 + 6] + 2);
+  }
+  EXPECT_EQ(first, (Ids{1, 21, 30, 9, 38, 46}));
+}
+
+TEST_F(LoaderTest, examples_predict_their_completions) {
+  write_all(folder_ / "train.jsonl",
+            "{\"prompt\": \"ab\", \"completion\": \"c\"}\n\n"
+            "{\"completion\": \"xyz\", \"prompt\": \"\"}\n");
+  options_.kind = DataKind::supervised;
+  options_.files = {folder_.name("train.jsonl")};
+  options_.tokenizer = "bytes";
+  options_.order = Order::sequential;
+  options_.sequence_length = 5;
+  options_.batch_sequences = 2;
+  Loader loader(options_);
+  EXPECT_EQ(loader.samples(), 2);
+  EXPECT_EQ(loader.targets(2), 2 + 4);
+  EXPECT_EQ(loader.targets(3), 2 + 4 + 2) << "the next epoch begins";
+  const Batch batch = loader.next();
+  EXPECT_EQ(Ids(batch.tokens.begin(), batch.tokens.end()),
+            (Ids{256, 'a', 'b', 'c', 256, 256, 'x', 'y', 'z', 256}));
+  EXPECT_EQ(Ids(batch.targets.begin(), batch.targets.end()),
+            (Ids{-1, -1, 'c', 256, -1, 'x', 'y', 'z', 256, -1}));
+  const std::string fingerprint = loader.fingerprint();
+  write_all(folder_ / "train.jsonl", "{\"prompt\": \"ab\", \"completion\": \"d\"}\n");
+  options_.batch_sequences = 1;
+  EXPECT_NE(Loader(options_).fingerprint(), fingerprint);
+}
+
+TEST_F(LoaderTest, examples_that_cannot_be_trained_on_name_file_and_line) {
+  options_.kind = DataKind::supervised;
+  options_.files = {folder_.name("train.jsonl")};
+  options_.tokenizer = "bytes";
+  options_.batch_sequences = 1;
+  for (const char* line : {"{\"prompt\": \"abcdefgh\", \"completion\": \"i\"}",
+                           "{\"prompt\": \"a\"}", "{\"prompt\": \"a\", \"completion\": \"\"}"}) {
+    write_all(folder_ / "train.jsonl", std::string("\n") + line + "\n");
+    const std::string message = error_of(ErrorKind::data, [&] { Loader loader(options_); });
+    EXPECT_NE(message.find("train.jsonl:2: "), std::string::npos) << message;
+  }
+}
+
 }  // namespace
 }  // namespace ssmax::corpus

@@ -222,5 +222,53 @@ TEST_F(TrainerTest, NonFiniteLossesLeaveTheWeightsAndEndWithNumerics) {
   }
 }
 
+/// Completions of different lengths: every token that counts has the same weight, whatever the
+/// micro-batches.
+TEST_F(TrainerTest, ExamplesAreLearnedByTheEpoch) {
+  std::ofstream examples(folder("examples.jsonl"));
+  for (int i = 0; i < 8; ++i) {
+    examples << R"({"prompt": ")" << std::string(static_cast<std::size_t>(i), 'a')
+             << R"(", "completion": ")" << std::string(static_cast<std::size_t>(1 + i % 5), 'b')
+             << "\"}\n";
+  }
+  examples.close();
+  std::vector<std::string> losses;
+  for (const char* micro : {"1", "4"}) {
+    const RunConfig chosen = config(
+        {"--data.kind=supervised", "--data.tokenizer=bytes", "--model.vocab_size=257",
+         "--data.train=" + folder("examples.jsonl").string(),
+         "--data.validation=" + folder("examples.jsonl").string(), "--training.precision=fp64",
+         "--training.epochs=3", "--schedule.warmup_epochs=1", "--checkpoint.every_steps=5",
+         std::string("--training.micro_batch_sequences=") + micro});
+    EXPECT_EQ(training_samples(chosen), 8);
+    const RunConfig counted = chosen.with_epochs(8);
+    EXPECT_EQ(counted.training.steps, 6);
+    EXPECT_EQ(counted.schedule.warmup_steps, 2);
+    run(chosen, micro);
+    const std::string text = metrics(micro);
+    EXPECT_NE(text.find(R"("event":"end","step":6)"), std::string::npos);
+    const std::regex last(R"re("step":6,"loss":([0-9.]{8}))re");
+    std::smatch match;
+    ASSERT_TRUE(std::regex_search(text, match, last));
+    losses.push_back(match[1]);
+  }
+  EXPECT_EQ(losses[0], losses[1]);
+
+  // Another run from its weights takes over the architecture.
+  const std::vector<std::string> finetune = {"--data.kind=supervised",
+                                             "--data.tokenizer=bytes",
+                                             "--data.train=" + folder("examples.jsonl").string(),
+                                             "--training.steps=1",
+                                             "--start.checkpoint=" + folder("1").string(),
+                                             "--start.model=checkpoint"};
+  const auto adopt = [&](const char* model) {
+    return with_start_model(base::parse_config<RunConfig>(
+        std::string("{\"model\": {") + model + "}}", "test", finetune));
+  };
+  EXPECT_EQ(adopt("").model.vocab_size, 257);
+  EXPECT_EQ(adopt(R"("num_hidden_layers": 2)").model.num_hidden_layers, 2);
+  EXPECT_THROW(adopt(R"("num_hidden_layers": 3)"), base::Error);
+}
+
 }  // namespace
 }  // namespace ssmax::train

@@ -15,6 +15,7 @@ struct LossOptions {
   ResultFile result;
   std::int64_t sequence_length = 0;
   std::int64_t sequences = 0;
+  bool documents = false;
 };
 
 /// Rows of one forward pass.
@@ -33,6 +34,11 @@ corpus::Loader open_data(const OpenModel& open, const LossOptions& options, std:
     throw base::Error(base::ErrorKind::usage,
                       "no data: name token shards with --data, the checkpoint's config has no "
                       "data.validation");
+  }
+  if (options.documents) {
+    data.kind = corpus::DataKind::documents;
+  } else if (!options.data.empty()) {
+    data.kind = corpus::DataKind::stream;
   }
   return corpus::Loader(
       corpus::sequential_loader(data, files, open.config.model.vocab_size, batch));
@@ -173,7 +179,11 @@ void add_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation,
               base::JsonValue (*run)(OpenModel& open, const LossOptions& options)) {
   auto* task = evaluate.add_subcommand(name, help);
   task->allow_extras();
-  task->footer("The sequences are the first N L + 1 tokens of each shard, in order.");
+  task->footer(
+      "The sequences are the first N L + 1 tokens of each shard, in order, whatever documents "
+      "they\n"
+      "meet. With --documents each lies within one document: first those that begin with a\n"
+      "document, then those that follow them.");
   auto options = std::make_shared<LossOptions>();
   task->add_option("--data", options->data, "Token shards or globs; default data.validation");
   task->add_option("--sequence-length", options->sequence_length,
@@ -184,6 +194,7 @@ void add_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation,
   task->add_option("--tokenizer", options->tokenizer,
                    "For bits per byte: bytes, a folder or a tokenizer.json; default the one beside "
                    "the shards");
+  task->add_flag("--documents", options->documents, "Sequences that lie within one document");
   options->result.add_to(*task);
   task->callback([evaluation, options, run] {
     evaluate_each(*evaluation, options->result, [&](OpenModel& open, const std::filesystem::path&) {
