@@ -12,10 +12,11 @@
 
 #include "base/errors.h"
 #include "base/random.h"
+#include "device/arena.h"
 #include "kernels/attention/normalizer.h"
 
-/// One attention problem in double, and its run through a normalizer in any dtype, forward and
-/// backward, with guard elements around and inside every buffer.
+/// One attention problem in double, and its run through a normalizer in any dtype and on any
+/// device, forward and backward, with guard elements around and inside every buffer.
 namespace ssmax::test {
 
 using device::Bf16;
@@ -113,33 +114,45 @@ inline AttentionCase make_case(const AttentionShape& shape, const AttentionNorma
   return c;
 }
 
-/// Elements with guards before and after, and optionally a gap after every row.
+/// Elements on the stream's device with guards before and after, and optionally a gap after every
+/// row.
 template <class T>
 class Guarded {
  public:
   static constexpr std::size_t kGuard = 64;
 
-  Guarded(std::int64_t rows, std::int64_t row, std::int64_t gap, double guard)
-      : rows_(static_cast<std::size_t>(rows)),
+  Guarded(device::Stream& stream, std::int64_t rows, std::int64_t row, std::int64_t gap,
+          double guard)
+      : stream_(&stream),
+        rows_(static_cast<std::size_t>(rows)),
         row_(static_cast<std::size_t>(row)),
         stride_(static_cast<std::size_t>(row + gap)),
         guard_(T(guard)),
-        data_(2 * kGuard + rows_ * stride_, guard_) {}
+        data_(2 * kGuard + rows_ * stride_, guard_) {
+    if (stream.device().kind != device::DeviceKind::cpu) {
+      arena_ = std::make_unique<device::Arena>(stream.device());
+      mirror_ = arena_->allocate("test", device::kDTypeOf<T>, whole().shape());
+      copy(stream, mirror_, whole());
+    }
+  }
 
-  T* data() { return data_.data() + kGuard; }
+  T* data() { return (arena_ ? mirror_.template data<T>() : data_.data()) + kGuard; }
   std::int64_t stride() const { return static_cast<std::int64_t>(stride_); }
   std::int64_t storage_elements() const { return static_cast<std::int64_t>(rows_ * stride_); }
 
   void set(const std::vector<double>& values) {
     for (std::size_t i = 0; i < values.size(); ++i) at(i) = T(values[i]);
+    if (arena_) copy(*stream_, mirror_, whole());
   }
   std::vector<double> get() {
+    fetch();
     std::vector<double> values(rows_ * row_);
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<double>(at(i));
     return values;
   }
   /// Whether every element outside the rows still holds the guard's bits.
-  bool intact() const {
+  bool intact() {
+    fetch();
     for (std::size_t i = 0; i < data_.size(); ++i) {
       const bool inside =
           i >= kGuard && i - kGuard < rows_ * stride_ && (i - kGuard) % stride_ < row_;
@@ -149,13 +162,22 @@ class Guarded {
   }
 
  private:
-  T& at(std::size_t i) { return data()[i / row_ * stride_ + i % row_]; }
+  T& at(std::size_t i) { return data_[kGuard + i / row_ * stride_ + i % row_]; }
+  device::Tensor whole() {
+    return device::view(data_.data(), {static_cast<std::int64_t>(data_.size())});
+  }
+  void fetch() {
+    if (arena_) copy(*stream_, whole(), mirror_);
+  }
 
+  device::Stream* stream_;
   std::size_t rows_;
   std::size_t row_;
   std::size_t stride_;
   T guard_;
   std::vector<T> data_;
+  std::unique_ptr<device::Arena> arena_;
+  device::Tensor mirror_;
 };
 
 struct AttentionResult {
@@ -172,23 +194,30 @@ struct AttentionResult {
 
 enum class Run : std::uint8_t { forward, forward_and_backward };
 
+/// Where and how a case runs.
+struct Place {
+  device::Device device;
+  std::int64_t gap = 3;  ///< elements between rows; of 3 no row is aligned
+};
+
 /// Runs the case on activations of type T. Written parameter gradients start at `start`.
 template <class T>
 AttentionResult run_attention(const AttentionNormalizer& normalizer, const AttentionCase& c,
-                              Run what = Run::forward_and_backward, double start = 0.0) {
+                              Run what = Run::forward_and_backward, double start = 0.0,
+                              const Place& place = {}) {
   using Real = device::Accumulator<T>;
   using kernels::HeadsView;
   constexpr DType kReal = device::kDTypeOf<Real>;
   const double nan = std::nan("");
   const AttentionShape& s = c.shape;
-  device::Stream stream;
+  device::Stream stream(place.device);
 
   const auto buffer = [&](std::int64_t time, std::int64_t heads, double guard) {
-    return Guarded<T>(s.batch * time, heads * s.head_size, 3, guard);
+    return Guarded<T>(stream, s.batch * time, heads * s.head_size, place.gap, guard);
   };
   const auto view = [&](Guarded<T>& storage, std::int64_t time, std::int64_t heads) {
     return HeadsView{.storage = device::Tensor(storage.data(), device::kDTypeOf<T>,
-                                               {storage.storage_elements()}),
+                                               {storage.storage_elements()}, place.device),
                      .batch = s.batch,
                      .time = time,
                      .heads = heads,
@@ -210,23 +239,27 @@ AttentionResult run_attention(const AttentionNormalizer& normalizer, const Atten
   v.set(c.v);
   dout.set(c.dout);
   const std::int64_t row_count = s.batch * s.heads * s.time;
-  Guarded<Real> scale(row_count, 1, 0, 1234.5);
-  Guarded<Real> dscale(row_count, 1, 0, 1234.5);
-  Guarded<Real> rows(row_count, normalizer.row_values(), 0, 1234.5);
-  Guarded<Real> alibi(s.heads, 1, 0, nan);
+  Guarded<Real> scale(stream, row_count, 1, 0, 1234.5);
+  Guarded<Real> dscale(stream, row_count, 1, 0, 1234.5);
+  Guarded<Real> rows(stream, row_count, normalizer.row_values(), 0, 1234.5);
+  Guarded<Real> alibi(stream, s.heads, 1, 0, nan);
   alibi.set(c.alibi);
   const auto tensor = [&](Guarded<Real>& storage, const device::Shape& shape) {
-    return device::Tensor(storage.data(), kReal, shape);
+    return device::Tensor(storage.data(), kReal, shape, place.device);
   };
+  Guarded<std::int32_t> first_keys(stream, s.batch * s.time, 1, 0, -1);
+  first_keys.set({c.first_key.begin(), c.first_key.end()});
   const device::ConstTensor first_key =
-      c.first_key.empty() ? device::ConstTensor()
-                          : device::ConstTensor(c.first_key.data(), DType::i32, {s.batch, s.time});
+      c.first_key.empty()
+          ? device::ConstTensor()
+          : device::ConstTensor(first_keys.data(), DType::i32, {s.batch, s.time}, place.device);
   std::vector<Guarded<Real>> parameters;
   std::vector<Guarded<Real>> dparameters;
   for (const std::vector<double>& values : c.parameters) {
     const auto count = static_cast<std::int64_t>(values.size());
-    parameters.emplace_back(count, 1, 0, nan).set(values);
-    dparameters.emplace_back(count, 1, 0, 1234.5).set(std::vector<double>(values.size(), start));
+    parameters.emplace_back(stream, count, 1, 0, nan).set(values);
+    dparameters.emplace_back(stream, count, 1, 0, 1234.5)
+        .set(std::vector<double>(values.size(), start));
   }
   std::vector<device::ConstTensor> parameter_tensors;
   std::vector<device::Tensor> gradient_tensors;
@@ -273,7 +306,7 @@ AttentionResult run_attention(const AttentionNormalizer& normalizer, const Atten
       result.dparameters.push_back(gradient.get());
       intact = intact && gradient.intact();
     }
-    Guarded<Real> weights(row_count, s.keys(), 0, 1234.5);
+    Guarded<Real> weights(stream, row_count, s.keys(), 0, 1234.5);
     normalizer.weights(stream, tensor(weights, {s.batch, s.heads, s.time, s.keys()}), inputs,
                        parameter_tensors);
     result.weights = weights.get();

@@ -90,7 +90,7 @@ RowOf<W, double> solve_row(const std::vector<double>& x, double head, const W& w
 
 template <SolvingWeighting W>
 RowOf<W, double> solve_row(const std::vector<double>& x, double /*head*/, const W& weighting) {
-  return weighting.solve(x.data(), static_cast<std::int64_t>(x.size()));
+  return weighting.solve(WholeRow<double>{x.data(), static_cast<std::int64_t>(x.size())});
 }
 
 template <Weighting W>
@@ -98,7 +98,7 @@ double weight_of(const RowOf<W, double>& row, double x, const W& weighting) {
   if constexpr (SolvingWeighting<W>) {
     return weighting.weight(row, x);
   } else {
-    return weighting.weight(row, x, std::exp(weighting.exponent(row, x)));
+    return weighting.weight(row, x, std::exp(exponent<W>(row, x)));
   }
 }
 
@@ -116,7 +116,7 @@ std::vector<double> differentiate(const std::vector<double>& x, const std::vecto
   } else {
     double sum = 0;
     for (std::size_t j = 0; j < x.size(); ++j) {
-      const double e = std::exp(weighting.exponent(row, x[j]));
+      const double e = std::exp(exponent<W>(row, x[j]));
       dx[j] = weighting.slope(row, x[j], e) * g[j] - weighting.pull(row, x[j], e) * d;
       sum += dx[j];
     }

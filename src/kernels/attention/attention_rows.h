@@ -89,7 +89,7 @@ RowOf<W, float> weigh_row(float* __restrict y, const float* __restrict x, std::i
   const RowOf<W, float> row = weighting.finish(row_statistic<W>(y, x, n), head, n);
 #pragma omp simd
   for (std::int64_t j = 0; j < n; ++j) {
-    const float e = W::kNeeds == RowNeeds::nothing ? row_exp(W::exponent(row, x[j])) : y[j];
+    const float e = W::kNeeds == RowNeeds::nothing ? row_exp(exponent<W>(row, x[j])) : y[j];
     y[j] = W::weight(row, x[j], e);
   }
   return row;
@@ -98,7 +98,7 @@ RowOf<W, float> weigh_row(float* __restrict y, const float* __restrict x, std::i
 template <SolvingWeighting W>
 RowOf<W, float> weigh_row(float* __restrict y, const float* __restrict x, std::int64_t n,
                           float /*head*/, const W& weighting) {
-  const RowOf<W, float> row = weighting.solve(x, n);
+  const RowOf<W, float> row = weighting.solve(WholeRow<float>{x, n});
 #pragma omp simd
   for (std::int64_t j = 0; j < n; ++j) y[j] = weighting.weight(row, x[j]);
   return row;
@@ -113,7 +113,7 @@ void differentiate_row(float* __restrict x, float* __restrict g, float* __restri
   float d = 0;
 #pragma omp simd reduction(+ : d)
   for (std::int64_t j = 0; j < n; ++j) {
-    e[j] = row_exp(W::exponent(row, x[j]));
+    e[j] = row_exp(exponent<W>(row, x[j]));
     d += W::weight(row, x[j], e[j]) * g[j];
   }
   float sum = 0;

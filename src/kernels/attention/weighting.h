@@ -36,14 +36,15 @@ struct ExtremeGradients {
 };
 
 /// A weighting whose statistic is a monoid: it can be tiled. Coupling = weight, so that the sum of
-/// the Jacobian is D = dO.O. Members, with e = e^(exponent(row, x)):
+/// the Jacobian is D = dO.O. Members, with e = e^(x - row.shift):
 ///   kNeeds, kRowValues (reals saved per row), kHeadParameter (one learned or fixed real per head)
 ///   kFixesExtremes (the gradient through minimum and maximum is added by fix_up)
+///   kLargestExponent               x - row.shift is cut there before it becomes e
 ///   lowest_max<Real>()             the maximum of no keys
 ///   term(e, origin)                part of a key in the sum; origin = e^(-max)
-///   finish(statistic, head, n)     the row; its exponent must be x - statistic.max
-///   save(row, values), load(values, n)   a loaded row may use another exponent
-///   exponent(row, x), weight(row, x, e), slope(row, x, e), pull(row, x, e)
+///   finish(statistic, head, n)     the row; its shift is statistic.max if there is one
+///   save(row, values), load(values, n)   a loaded row may have another shift
+///   weight(row, x, e), slope(row, x, e), pull(row, x, e)
 ///   head_constant()                the head parameter when it is not learned
 ///   head_gradient(row, D, head)    gradient of the head parameter from one row
 ///   fix_up(row, D, r)              with r = sum of dx without the fix-up; lands on row.argmin and
@@ -54,11 +55,40 @@ concept MonoidWeighting = requires(const W& w, const RowStatistic<float>& s, flo
   w.weight(w.finish(s, x, std::int64_t{1}), x, x);
 };
 
-/// A weighting that must be solved from the whole row:
-///   solve(x, n) -> row, weight(row, x), slope(row, x), coupling(row, x), pull(row, x).
+/// A monoid weighting whose sum only divides: provisional(max) is the row while keys still come,
+/// and a weight under it times e^(max - last max) times finish(...).factor is final.
 template <class W>
-concept SolvingWeighting = requires(const W& w, const float* x, float value) {
-  w.coupling(w.solve(x, std::int64_t{1}), value);
+concept OnePassWeighting = MonoidWeighting<W> && requires(const W& w, float max) {
+  w.provisional(max);
+};
+
+/// A whole row of scaled scores, in memory.
+template <class Real>
+struct WholeRow {
+  const Real* x;
+  std::int64_t n;
+
+  Real max() const {
+    Real most = x[0];
+    for (std::int64_t j = 1; j < n; ++j) most = x[j] > most ? x[j] : most;
+    return most;
+  }
+  /// sum_j part(x_j)
+  template <class Part>
+  Real sum(const Part& part) const {
+    Real total = 0;
+#pragma omp simd reduction(+ : total)
+    for (std::int64_t j = 0; j < n; ++j) total += part(x[j]);
+    return total;
+  }
+};
+
+/// A weighting that must be solved from the whole row:
+///   solve(whole) -> row, weight(row, x), slope(row, x), coupling(row, x), pull(row, x)
+/// where whole.max() and whole.sum(part) are all that solve may ask.
+template <class W>
+concept SolvingWeighting = requires(const W& w, const WholeRow<float>& whole, float value) {
+  w.coupling(w.solve(whole), value);
 };
 
 template <class W>
@@ -67,12 +97,24 @@ concept Weighting = MonoidWeighting<W> || SolvingWeighting<W>;
 template <class W, class Real>
 using RowOf = typename W::template Row<Real>;
 
+/// The exponent of e of a key.
+template <class W, class Row, class Real>
+HD Real exponent(const Row& row, Real x) {
+  const Real t = x - row.shift;
+  if constexpr (W::kLargestExponent == std::numeric_limits<double>::infinity()) {
+    return t;
+  } else {
+    return t < static_cast<Real>(W::kLargestExponent) ? t : static_cast<Real>(W::kLargestExponent);
+  }
+}
+
 /// weight = P = e^x / sum e^x, dx = P (g - D). Kept: L = ln sum e^x.
 struct SoftmaxWeighting {
   static constexpr RowNeeds kNeeds = RowNeeds::maximum_and_sum;
   static constexpr std::int64_t kRowValues = 1;
   static constexpr bool kHeadParameter = false;
   static constexpr bool kFixesExtremes = false;
+  static constexpr double kLargestExponent = std::numeric_limits<double>::infinity();
 
   template <class Real>
   struct Row {
@@ -89,6 +131,10 @@ struct SoftmaxWeighting {
     return e;
   }
   template <class Real>
+  HD static Row<Real> provisional(Real max) {
+    return {max, Real{1}};
+  }
+  template <class Real>
   HD Row<Real> finish(const RowStatistic<Real>& statistic, Real /*head*/,
                       std::int64_t /*n*/) const {
     return {statistic.max, Real{1} / statistic.sum};
@@ -100,10 +146,6 @@ struct SoftmaxWeighting {
   template <class Real>
   HD Row<Real> load(const Real* values, std::int64_t /*n*/) const {
     return {values[0], Real{1}};
-  }
-  template <class Real>
-  HD static Real exponent(const Row<Real>& row, Real x) {
-    return x - row.shift;
   }
   template <class Real>
   HD static Real weight(const Row<Real>& row, Real /*x*/, Real e) {

@@ -68,22 +68,21 @@ struct Weighting {
 
   /// The sum falls from at least 1 at t = -1 to 0 at t = 0: bisection until the interval is one
   /// step of Real wide.
-  template <class Real>
-  HD Row<Real> solve(const Real* x, std::int64_t n) const {
-    Row<Real> row{x[0], -1, 1, 1};
-    for (std::int64_t j = 1; j < n; ++j) row.max = x[j] > row.max ? x[j] : row.max;
+  template <class Whole>
+  HD auto solve(const Whole& whole) const {
+    using Real = decltype(whole.max());
+    Row<Real> row{whole.max(), -1, 1, 1};
+    const auto weight_sum = [&] { return whole.sum([&](Real x) { return weight(row, x); }); };
     Real low = -1;
     Real high = 0;
     for (int step = 0; step < 64; ++step) {
       row.threshold = (low + high) / 2;
       if (row.threshold == low || row.threshold == high) break;
-      (weight_sum(row, x, n) > 1 ? low : high) = row.threshold;
+      (weight_sum() > 1 ? low : high) = row.threshold;
     }
     row.threshold = low;
-    row.factor = Real{1} / weight_sum(row, x, n);
-    Real slopes = 0;
-    for (std::int64_t j = 0; j < n; ++j) slopes += slope(row, x[j]);
-    row.slope_factor = Real{1} / slopes;
+    row.factor = Real{1} / weight_sum();
+    row.slope_factor = Real{1} / whole.sum([&](Real x) { return slope(row, x); });
     return row;
   }
 
@@ -97,15 +96,6 @@ struct Weighting {
   template <class Real>
   HD Row<Real> load(const Real* values, std::int64_t /*n*/) const {
     return {values[0], values[1], values[2], values[3]};
-  }
-
- private:
-  template <class Real>
-  HD Real weight_sum(const Row<Real>& row, const Real* x, std::int64_t n) const {
-    Real sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (std::int64_t j = 0; j < n; ++j) sum += weight(row, x[j]);
-    return sum;
   }
 };
 

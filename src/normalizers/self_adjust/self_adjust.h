@@ -42,6 +42,7 @@ struct Weighting {
   static constexpr std::int64_t kRowValues = kVariant == Variant::plain ? 1 : 5;
   static constexpr bool kHeadParameter = false;
   static constexpr bool kFixesExtremes = kVariant != Variant::plain;
+  static constexpr double kLargestExponent = std::numeric_limits<double>::infinity();
 
   template <class Real>
   struct Row {
@@ -62,6 +63,10 @@ struct Weighting {
     return e;
   }
 
+  template <class Real>
+  HD static Row<Real> provisional(Real max) requires(kVariant == Variant::plain) {
+    return {max, Real{1}};
+  }
   /// A row without spread (at most 1e-7, as in the paper's code) has no weights and no gradient:
   /// there beta is a step.
   template <class Real>
@@ -105,10 +110,6 @@ struct Weighting {
     }
   }
 
-  template <class Real>
-  HD static Real exponent(const Row<Real>& row, Real x) {
-    return x - row.shift;
-  }
   template <class Real>
   HD static Real weight(const Row<Real>& row, Real x, Real e) {
     return e * row.factor * ((x - row.low) * row.rate);

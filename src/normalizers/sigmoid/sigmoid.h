@@ -19,6 +19,8 @@ struct Weighting {
   static constexpr std::int64_t kRowValues = 1;
   static constexpr bool kHeadParameter = false;
   static constexpr bool kFixesExtremes = false;
+  /// Beyond it the weight is 1 in every precision, and e must stay finite.
+  static constexpr double kLargestExponent = 80.0;
 
   template <class Real>
   struct Row {
@@ -45,12 +47,6 @@ struct Weighting {
   template <class Real>
   HD Row<Real> load(const Real* values, std::int64_t /*n*/) const {
     return {values[0]};
-  }
-  /// Beyond 80 the weight is 1 in every precision, and e must stay finite.
-  template <class Real>
-  HD static Real exponent(const Row<Real>& row, Real x) {
-    const Real t = x - row.shift;
-    return t < Real{80} ? t : Real{80};
   }
   template <class Real>
   HD static Real weight(const Row<Real>& /*row*/, Real /*x*/, Real e) {

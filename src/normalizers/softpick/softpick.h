@@ -19,6 +19,7 @@ struct Weighting {
   static constexpr std::int64_t kRowValues = 2;
   static constexpr bool kHeadParameter = false;
   static constexpr bool kFixesExtremes = false;
+  static constexpr double kLargestExponent = std::numeric_limits<double>::infinity();
 
   template <class Real>
   struct Row {
@@ -36,6 +37,10 @@ struct Weighting {
     return e > origin ? e - origin : origin - e;
   }
   template <class Real>
+  HD static Row<Real> provisional(Real max) {
+    return {max, Real{1}, std::exp(-max)};
+  }
+  template <class Real>
   HD Row<Real> finish(const kernels::RowStatistic<Real>& s, Real /*head*/,
                       std::int64_t /*n*/) const {
     return {s.max, s.sum > 0 ? Real{1} / s.sum : Real{0}, std::exp(-s.max)};
@@ -48,10 +53,6 @@ struct Weighting {
   template <class Real>
   HD Row<Real> load(const Real* values, std::int64_t /*n*/) const {
     return {values[0], values[1], std::exp(-values[0])};
-  }
-  template <class Real>
-  HD static Real exponent(const Row<Real>& row, Real x) {
-    return x - row.shift;
   }
   template <class Real>
   HD static Real weight(const Row<Real>& row, Real x, Real e) {

@@ -1,0 +1,377 @@
+#pragma once
+
+#include <algorithm>
+#include <functional>
+#include <vector>
+
+#include "base/checked.h"
+#include "base/errors.h"
+#include "device/workspace_cuda.h"
+#include "kernels/attention/backward_pass_cuda.cuh"
+#include "kernels/attention/forward_pass_cuda.cuh"
+#include "kernels/attention/row_kernels_cuda.cuh"
+
+/// The CUDA backend. bf16 activations of head sizes up to 128 run in the fused passes, everything
+/// else by rows. Include it where a weighting is instantiated.
+namespace ssmax::kernels::cuda {
+
+/// Largest head size.
+inline constexpr std::int64_t kMostHeadSize = 256;
+/// Fewer queries are a small part of the fused forward's tile: they go by rows, where the keys are
+/// split over blocks.
+inline constexpr std::int64_t kFewQueries = 16;
+/// Scores of a chunk of rows take at most this, or eight rows.
+inline constexpr std::int64_t kRowChunkBytes = std::int64_t{64} << 20;
+
+/// Parts of the stream's workspace, each aligned to 256 bytes.
+class WorkspaceParts {
+ public:
+  template <class T>
+  void add(T*& part, std::int64_t count) {
+    const std::int64_t at = bytes_;
+    bytes_ += base::div_up(count * static_cast<std::int64_t>(sizeof(T)), 256) * 256;
+    parts_.push_back([&part, at](char* begin) { part = reinterpret_cast<T*>(begin + at); });
+  }
+  void take(Stream& stream) {
+    auto* begin = static_cast<char*>(device::cuda::workspace(stream, bytes_));
+    for (const auto& part : parts_) part(begin);
+  }
+
+ private:
+  std::int64_t bytes_ = 0;
+  std::vector<std::function<void(char*)>> parts_;
+};
+
+inline bool starts_aligned(const ConstHeadsView& view) {
+  const auto data = reinterpret_cast<std::uintptr_t>(view.storage.raw());
+  const std::int64_t element = device::size_of(view.storage.dtype());
+  const auto aligned = [&](std::int64_t elements) { return elements * element % 16 == 0; };
+  return data % 16 == 0 && aligned(view.offset) && aligned(view.batch_stride) &&
+         aligned(view.time_stride) && aligned(view.head_size);
+}
+
+/// Whether the fused passes take these views.
+template <class... Views>
+bool fits_tiles(const ConstHeadsView& q, const Views&... others) {
+  return q.storage.dtype() == DType::bf16 && q.head_size <= 128 && starts_aligned(q) &&
+         (starts_aligned(others) && ...);
+}
+
+inline void check_supported(const AttentionInputs& inputs) {
+  require(inputs.q.storage.dtype() != DType::f64,
+          "attention on a GPU: expected f32 or bf16, found f64; double runs on the CPU");
+  require(inputs.q.head_size <= kMostHeadSize,
+          "attention on a GPU: the head size must be at most 256");
+}
+
+/// Work on rows in chunks.
+template <class T>
+struct RowPlan {
+  RowPlan(const AttentionInputs& inputs, std::int64_t buffers, std::int64_t chunk_bytes)
+      : keys(inputs.k.time),
+        blocks(inputs.q.batch * inputs.q.heads * base::div_up(inputs.q.time, kRowsAtOnce)),
+        size(inputs.q.head_size),
+        loads(starts_aligned(inputs.k) && starts_aligned(inputs.v) ? Loads::packs
+                                                                   : Loads::elements) {
+    const std::int64_t block_bytes =
+        buffers * kRowsAtOnce * keys * static_cast<std::int64_t>(sizeof(float));
+    at_once = std::clamp<std::int64_t>(chunk_bytes / block_bytes, 1, blocks);
+    // Enough blocks for any GPU, and splits that are worth one.
+    const std::int64_t wanted = base::div_up(std::int64_t{1024}, at_once);
+    const std::int64_t most = base::div_up(keys, std::int64_t{2 * kColumnThreads});
+    splits.count = static_cast<int>(std::clamp<std::int64_t>(wanted, 1, most));
+    splits.keys = static_cast<int>(base::div_up(keys, splits.count));
+  }
+
+  std::int64_t rows() const { return at_once * kRowsAtOnce; }
+  std::int64_t partials() const { return rows() * splits.count * size; }
+
+  template <class Work>
+  void for_each_chunk(const Work& work) const {
+    for (std::int64_t first = 0; first < blocks; first += at_once) {
+      work(RowChunk{static_cast<int>(first), static_cast<int>(std::min(at_once, blocks - first)),
+                    keys});
+    }
+  }
+
+  std::int64_t keys;
+  std::int64_t blocks;
+  std::int64_t size;
+  Loads loads;
+  std::int64_t at_once = 0;
+  KeySplits splits{};
+};
+
+template <Product kProduct, class T>
+void row_product(Stream& stream, const RowPlan<T>& plan, const DeviceInputs<T>& in,
+                 const Heads<const T>& dout, const RowChunk& chunk, float* out) {
+  device::launch_kernel<row_product_kernel<kProduct, T>>(
+      stream,
+      {.grid = dim3(static_cast<unsigned>(chunk.blocks),
+                    static_cast<unsigned>(base::div_up(plan.keys, kRowThreads))),
+       .block = dim3(kRowThreads),
+       .shared_bytes = kRowsAtOnce * plan.size * static_cast<std::int64_t>(sizeof(float))},
+      in, dout, chunk, plan.loads, out);
+}
+
+template <class T>
+void row_gather(Stream& stream, const RowPlan<T>& plan, const DeviceInputs<T>& in,
+                const Heads<const T>& from, const Heads<T>& to, const RowChunk& chunk,
+                const float* weights, float* partial, float* drow_scale) {
+  device::launch_kernel<row_gather_kernel<T>>(
+      stream,
+      {.grid = dim3(static_cast<unsigned>(chunk.blocks), static_cast<unsigned>(plan.splits.count)),
+       .block = dim3(kColumnThreads),
+       .shared_bytes = column_shared_bytes(plan.size)},
+      in, from, chunk, weights, plan.splits, partial);
+  device::launch_kernel<row_finish_kernel<T>>(
+      stream,
+      {.grid = device::blocks_for(std::int64_t{chunk.blocks} * kRowsAtOnce, kRowThreads / 32),
+       .block = dim3(kRowThreads)},
+      in, to, chunk, plan.splits, partial, drow_scale);
+}
+
+template <class T, Weighting W>
+void row_forward(Stream& stream, const HeadsView& out, const AttentionSaved& saved,
+                 const AttentionInputs& inputs, const ConstTensor& head_parameter,
+                 const W& weighting, std::int64_t chunk_bytes = kRowChunkBytes) {
+  const RowPlan<T> plan(inputs, 1, chunk_bytes);
+  const DeviceInputs<T> in(inputs, head_parameter);
+  float* x = nullptr;
+  float* partial = nullptr;
+  WorkspaceParts parts;
+  parts.add(x, plan.rows() * plan.keys);
+  parts.add(partial, plan.partials());
+  parts.take(stream);
+  float* rows = saved.rows.empty() ? nullptr : saved.rows.template data<float>();
+  plan.for_each_chunk([&](const RowChunk& chunk) {
+    row_product<Product::scores>(stream, plan, in, in.q, chunk, x);
+    device::launch_kernel<row_weights_kernel<T, W>>(
+        stream,
+        {.grid = dim3(static_cast<unsigned>(chunk.blocks * kRowsAtOnce)),
+         .block = dim3(kRowThreads)},
+        in, chunk, x, rows, Unseen::leave, weighting);
+    row_gather(stream, plan, in, in.v, heads_of<T>(out), chunk, x, partial, nullptr);
+  });
+}
+
+/// gradient_h += sum of the weighting's head_gradient over the rows of head h. `d` of row r is at
+/// d[r * d_stride]. One block a head.
+template <Weighting W>
+__global__ void __launch_bounds__(kRowThreads)
+    head_gradient_kernel(float* gradient, const float* parameter, const float* saved,
+                         const float* d, const std::int64_t d_stride, const int batch,
+                         const int heads, const int time, const W weighting) {
+  const auto h = static_cast<int>(blockIdx.x);
+  double sum = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < batch * time; i += kRowThreads) {
+    const std::int64_t row = (static_cast<std::int64_t>(i / time) * heads + h) * time + i % time;
+    const auto known = weighting.load(saved + row * W::kRowValues, 1);
+    sum += weighting.head_gradient(known, d[row * d_stride], parameter[h]);
+  }
+  sum = device::block_sum(sum);
+  if (threadIdx.x == 0) gradient[h] += static_cast<float>(sum);
+}
+
+template <Weighting W>
+void add_head_gradient(Stream& stream, const Tensor& gradient, const ConstTensor& parameter,
+                       const AttentionSaved& saved, const AttentionInputs& inputs, const float* d,
+                       std::int64_t d_stride, const W& weighting) {
+  if constexpr (MonoidWeighting<W>) {
+    if constexpr (W::kHeadParameter) {
+      if (gradient.empty()) return;
+      device::launch_kernel<head_gradient_kernel<W>>(
+          stream, {.grid = dim3(static_cast<unsigned>(inputs.q.heads)), .block = dim3(kRowThreads)},
+          gradient.data<float>(), parameter.data<float>(), saved.rows.template data<float>(), d,
+          d_stride, static_cast<int>(inputs.q.batch), static_cast<int>(inputs.q.heads),
+          static_cast<int>(inputs.q.time), weighting);
+    }
+  }
+}
+
+template <class T, Weighting W>
+void row_backward(Stream& stream, const AttentionGradients& gradients, const Tensor& head_gradient,
+                  const ConstHeadsView& dout, const AttentionSaved& saved,
+                  const AttentionInputs& inputs, const ConstTensor& head_parameter,
+                  const W& weighting, std::int64_t chunk_bytes = kRowChunkBytes) {
+  const RowPlan<T> plan(inputs, 2, chunk_bytes);
+  const DeviceInputs<T> in(inputs, head_parameter);
+  const Heads<const T> dout_heads = heads_of<T>(dout);
+  const std::int64_t groups = inputs.k.heads;
+  const std::int64_t elements = inputs.k.batch * plan.keys * groups * plan.size;
+  float* x = nullptr;
+  float* g = nullptr;
+  float* partial = nullptr;
+  float* d = nullptr;
+  float* dk = nullptr;
+  float* dv = nullptr;
+  WorkspaceParts parts;
+  parts.add(x, plan.rows() * plan.keys);
+  parts.add(g, plan.rows() * plan.keys);
+  parts.add(partial, plan.partials());
+  parts.add(d, inputs.q.batch * inputs.q.heads * inputs.q.time);
+  parts.add(dk, elements);
+  parts.add(dv, elements);
+  parts.take(stream);
+  for (float* sums : {dk, dv}) {
+    device::fill_zero(stream, Tensor(sums, DType::f32, {elements}, stream.device()));
+  }
+  const device::LaunchShape scatter{
+      .grid = dim3(static_cast<unsigned>(inputs.k.batch * groups),
+                   static_cast<unsigned>(base::div_up(plan.keys, kRowsAtOnce))),
+      .block = dim3(kColumnThreads),
+      .shared_bytes = column_shared_bytes(plan.size)};
+  plan.for_each_chunk([&](const RowChunk& chunk) {
+    row_product<Product::scores>(stream, plan, in, dout_heads, chunk, x);
+    row_product<Product::value_gradients>(stream, plan, in, dout_heads, chunk, g);
+    device::launch_kernel<row_gradients_kernel<T, W>>(
+        stream,
+        {.grid = dim3(static_cast<unsigned>(chunk.blocks * kRowsAtOnce)),
+         .block = dim3(kRowThreads)},
+        in, chunk, x, g, saved.rows.template data<float>(), d, weighting);
+    row_gather(stream, plan, in, in.k, heads_of<T>(gradients.dq), chunk, g, partial,
+               gradients.drow_scale.template data<float>());
+    device::launch_kernel<row_scatter_kernel<Product::scores, T>>(stream, scatter, in, dout_heads,
+                                                                  chunk, g, dk);
+    device::launch_kernel<row_scatter_kernel<Product::value_gradients, T>>(
+        stream, scatter, in, dout_heads, chunk, x, dv);
+  });
+  const auto store = [&](const HeadsView& to, const float* from) {
+    device::launch_kernel<row_store_kernel<T>>(
+        stream, {.grid = device::blocks_for(elements, kRowThreads), .block = dim3(kRowThreads)},
+        heads_of<T>(to), from, static_cast<int>(plan.keys), static_cast<int>(groups), elements);
+  };
+  store(gradients.dk, dk);
+  store(gradients.dv, dv);
+  add_head_gradient(stream, head_gradient, head_parameter, saved, inputs, d, 1, weighting);
+}
+
+template <MonoidWeighting W>
+void fused_forward(Stream& stream, const HeadsView& out, const AttentionSaved& saved,
+                   const AttentionInputs& inputs, const ConstTensor& head_parameter,
+                   const W& weighting) {
+  const ForwardArguments<W> arguments{
+      DeviceInputs<Bf16>(inputs, head_parameter), heads_of<Bf16>(out),
+      saved.rows.empty() ? nullptr : saved.rows.template data<float>(), weighting};
+  if (inputs.q.head_size <= 64) {
+    run_forward_pass<ForwardShape<64>>(stream, arguments, inputs.q.batch);
+  } else {
+    run_forward_pass<ForwardShape<128>>(stream, arguments, inputs.q.batch);
+  }
+}
+
+template <MonoidWeighting W>
+void fused_backward(Stream& stream, const AttentionGradients& gradients,
+                    const Tensor& head_gradient, const ConstHeadsView& dout,
+                    const ConstHeadsView& out, const AttentionSaved& saved,
+                    const AttentionInputs& inputs, const ConstTensor& head_parameter,
+                    const W& weighting) {
+  BackwardRow<W>* rows = nullptr;
+  WorkspaceParts parts;
+  parts.add(rows, inputs.q.batch * inputs.q.heads * inputs.q.time);
+  parts.take(stream);
+  const BackwardArguments<W> arguments{DeviceInputs<Bf16>(inputs, head_parameter),
+                                       heads_of<Bf16>(out),
+                                       heads_of<Bf16>(dout),
+                                       heads_of<Bf16>(gradients.dq),
+                                       heads_of<Bf16>(gradients.dk),
+                                       heads_of<Bf16>(gradients.dv),
+                                       saved.rows.template data<float>(),
+                                       gradients.drow_scale.template data<float>(),
+                                       rows,
+                                       weighting};
+  if (inputs.q.head_size <= 64) {
+    run_backward_passes<64>(stream, arguments, inputs.q.batch);
+  } else {
+    run_backward_passes<128>(stream, arguments, inputs.q.batch);
+  }
+  add_head_gradient(stream, head_gradient, head_parameter, saved, inputs, &rows->d,
+                    static_cast<std::int64_t>(sizeof(BackwardRow<W>) / sizeof(float)), weighting);
+}
+
+template <Weighting W>
+void attention_forward(Stream& stream, const HeadsView& out, const AttentionSaved& saved,
+                       const AttentionInputs& inputs, const ConstTensor& head_parameter,
+                       const W& weighting) {
+  check_supported(inputs);
+  if constexpr (MonoidWeighting<W>) {
+    if (inputs.q.time >= kFewQueries && fits_tiles(inputs.q, inputs.k, inputs.v, as_const(out))) {
+      fused_forward(stream, out, saved, inputs, head_parameter, weighting);
+      return;
+    }
+  }
+  if (inputs.q.storage.dtype() == DType::bf16) {
+    row_forward<Bf16>(stream, out, saved, inputs, head_parameter, weighting);
+  } else {
+    row_forward<float>(stream, out, saved, inputs, head_parameter, weighting);
+  }
+}
+
+template <Weighting W>
+void attention_backward(Stream& stream, const AttentionGradients& gradients,
+                        const Tensor& head_gradient, const ConstHeadsView& dout,
+                        const ConstHeadsView& out, const AttentionSaved& saved,
+                        const AttentionInputs& inputs, const ConstTensor& head_parameter,
+                        const W& weighting) {
+  check_supported(inputs);
+  if constexpr (MonoidWeighting<W>) {
+    if (fits_tiles(inputs.q, inputs.k, inputs.v, dout, out, as_const(gradients.dq),
+                   as_const(gradients.dk), as_const(gradients.dv))) {
+      fused_backward(stream, gradients, head_gradient, dout, out, saved, inputs, head_parameter,
+                     weighting);
+      return;
+    }
+  }
+  if (inputs.q.storage.dtype() == DType::bf16) {
+    row_backward<Bf16>(stream, gradients, head_gradient, dout, saved, inputs, head_parameter,
+                       weighting);
+  } else {
+    row_backward<float>(stream, gradients, head_gradient, dout, saved, inputs, head_parameter,
+                        weighting);
+  }
+}
+
+template <class T, Weighting W>
+void row_weights(Stream& stream, const Tensor& weights, const AttentionInputs& inputs,
+                 const ConstTensor& head_parameter, const W& weighting) {
+  const RowPlan<T> plan(inputs, 1, kRowChunkBytes);
+  const DeviceInputs<T> in(inputs, head_parameter);
+  float* x = nullptr;
+  WorkspaceParts parts;
+  parts.add(x, plan.rows() * plan.keys);
+  parts.take(stream);
+  plan.for_each_chunk([&](const RowChunk& chunk) {
+    row_product<Product::scores>(stream, plan, in, in.q, chunk, x);
+    device::launch_kernel<row_weights_kernel<T, W>>(
+        stream,
+        {.grid = dim3(static_cast<unsigned>(chunk.blocks * kRowsAtOnce)),
+         .block = dim3(kRowThreads)},
+        in, chunk, x, nullptr, Unseen::zero, weighting);
+    device::launch_kernel<row_copy_kernel<T>>(
+        stream,
+        {.grid = dim3(static_cast<unsigned>(chunk.blocks * kRowsAtOnce)),
+         .block = dim3(kRowThreads)},
+        in, chunk, x, weights.data<float>());
+  });
+}
+
+template <Weighting W>
+void attention_weights(Stream& stream, const Tensor& weights, const AttentionInputs& inputs,
+                       const ConstTensor& head_parameter, const W& weighting) {
+  check_supported(inputs);
+  if (inputs.q.storage.dtype() == DType::bf16) {
+    row_weights<Bf16>(stream, weights, inputs, head_parameter, weighting);
+  } else {
+    row_weights<float>(stream, weights, inputs, head_parameter, weighting);
+  }
+}
+
+/// `template struct AttentionOf<W>;` in a .cu is the CUDA side of a weighting.
+template <Weighting W>
+struct AttentionOf {
+  static constexpr auto kForward = &attention_forward<W>;
+  static constexpr auto kBackward = &attention_backward<W>;
+  static constexpr auto kWeights = &attention_weights<W>;
+};
+
+}  // namespace ssmax::kernels::cuda
