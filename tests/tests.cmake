@@ -1,27 +1,52 @@
 # One test program per room: every tests/ROOM/**/*_test.cpp, linked to the room it tests.
 include(GoogleTest)
 
-# ssmax_tests(ROOM [LIBRARIES ...] [LABELS ...]): the program ROOM_tests.
+# What tests run on beside the CPU: the CUDA backend where it is built, else the same sources on the
+# emulated device. The emulator switches stacks under the sanitizers' feet, so they go without it.
+if(SSMAX_WITH_CUDA)
+  set(SSMAX_TEST_BACKEND cuda_backend)
+  set(SSMAX_TEST_BACKEND_LABEL gpu)
+elseif(NOT SSMAX_SANITIZE)
+  include(tests/simt/simt.cmake)
+  set(SSMAX_TEST_BACKEND simt_backend)
+  set(SSMAX_TEST_BACKEND_LABEL simt)
+endif()
+
+function(ssmax_test_program program label prefix)
+  gtest_discover_tests(${program} TEST_PREFIX ${prefix}. DISCOVERY_TIMEOUT 60
+                       PROPERTIES LABELS "${label}" ${ARGN})
+endfunction()
+
+# ssmax_tests(ROOM [ON_DEVICE] [LIBRARIES ...] [LABELS ...]): the program ROOM_tests. ON_DEVICE: the
+# same object files once more with a backend, as ROOM_simt_tests or ROOM_gpu_tests with that label;
+# tests ask support/test_device.h what they run on.
 function(ssmax_tests room)
-  cmake_parse_arguments(TESTS "" "" "LIBRARIES;LABELS" ${ARGN})
+  cmake_parse_arguments(TESTS "ON_DEVICE" "" "LIBRARIES;LABELS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${room}/*_test.cpp)
   if(NOT sources)
     return()
   endif()
-  add_executable(${room}_tests ${sources})
-  target_include_directories(${room}_tests PRIVATE ${CMAKE_SOURCE_DIR}/tests)
-  target_compile_definitions(${room}_tests PRIVATE SSMAX_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-  target_link_libraries(${room}_tests PRIVATE ${TESTS_LIBRARIES} GTest::gtest_main)
-  gtest_discover_tests(${room}_tests TEST_PREFIX ${room}. DISCOVERY_TIMEOUT 60
-                       PROPERTIES LABELS "${room};${TESTS_LABELS}")
+  add_library(${room}_test_objects OBJECT ${sources})
+  target_include_directories(${room}_test_objects PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  target_compile_definitions(${room}_test_objects PRIVATE SSMAX_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  target_link_libraries(${room}_test_objects PUBLIC ${TESTS_LIBRARIES} GTest::gtest_main)
+  add_executable(${room}_tests)
+  target_link_libraries(${room}_tests PRIVATE ${room}_test_objects)
+  ssmax_test_program(${room}_tests "${room};${TESTS_LABELS}" ${room})
+  if(TESTS_ON_DEVICE AND SSMAX_TEST_BACKEND)
+    set(program ${room}_${SSMAX_TEST_BACKEND_LABEL}_tests)
+    add_executable(${program})
+    target_link_libraries(${program} PRIVATE ${room}_test_objects ${SSMAX_TEST_BACKEND})
+    ssmax_test_program(${program} ${SSMAX_TEST_BACKEND_LABEL} ${SSMAX_TEST_BACKEND_LABEL}.${room})
+  endif()
 endfunction()
 
 ssmax_tests(base LIBRARIES base)
-ssmax_tests(device LIBRARIES device)
+ssmax_tests(device ON_DEVICE LIBRARIES device)
 ssmax_tests(corpus LIBRARIES corpus)
 ssmax_tests(comm LIBRARIES comm)
 ssmax_tests(params LIBRARIES params)
-ssmax_tests(kernels LIBRARIES kernels)
+ssmax_tests(kernels ON_DEVICE LIBRARIES kernels)
 ssmax_tests(normalizers LIBRARIES normalizers)
 ssmax_tests(optim LIBRARIES optim)
 ssmax_tests(checkpoint LIBRARIES checkpoint model)

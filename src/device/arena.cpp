@@ -9,6 +9,8 @@
 
 #include "base/checked.h"
 #include "base/errors.h"
+#include "device/cuda_backend.h"
+#include "device/gpus.h"
 
 namespace ssmax::device {
 
@@ -25,10 +27,26 @@ void* map_pages(std::int64_t bytes) {
   return data;
 }
 
+void* take(Device device, std::int64_t bytes) {
+  return device.kind == DeviceKind::cuda ? cuda::allocate(device.index, bytes) : map_pages(bytes);
+}
+
+void give_back(Device device, void* data, std::int64_t bytes) {
+  if (device.kind == DeviceKind::cuda) {
+    cuda::release(device.index, data);
+  } else {
+    munmap(data, static_cast<std::size_t>(bytes));
+  }
+}
+
 }  // namespace
 
+Arena::Arena(Device device, ArenaMode mode) : device_(device), mode_(mode) {
+  if (device.kind == DeviceKind::cuda && !planning()) gpu_device(device.index);
+}
+
 Arena::~Arena() {
-  for (const Block& block : blocks_) munmap(block.data, static_cast<std::size_t>(block.bytes));
+  for (const Block& block : blocks_) give_back(device_, block.data, block.bytes);
 }
 
 Arena::Arena(Arena&& other) noexcept
@@ -55,7 +73,7 @@ Tensor Arena::allocate(std::string_view label, DType dtype, const Shape& shape) 
     report_.push_back({std::string(label), bytes});
   }
   if (planning() || bytes == 0) return {nullptr, dtype, shape, device_};
-  void* data = map_pages(bytes);
+  void* data = take(device_, bytes);
   if (data == nullptr) {
     throw base::Error(base::ErrorKind::device,
                       "out of memory: " + std::string(label) + " needs " + std::to_string(bytes) +
@@ -72,7 +90,8 @@ std::int64_t Arena::bytes() const {
       [](std::int64_t sum, const Allocation& entry) { return sum + entry.bytes; });
 }
 
-std::int64_t available_bytes(Device /*device*/) {
+std::int64_t available_bytes(Device device) {
+  if (device.kind == DeviceKind::cuda) return cuda::available_bytes(device.index);
   std::ifstream info("/proc/meminfo");
   std::string key;
   std::int64_t kilobytes = 0;

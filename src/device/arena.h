@@ -23,8 +23,8 @@ enum class ArenaMode : std::uint8_t {
 /// Owns device memory; every allocation has a label. Freed all at once. Zero-filled.
 class Arena {
  public:
-  explicit Arena(Device device = {}, ArenaMode mode = ArenaMode::allocate)
-      : device_(device), mode_(mode) {}
+  /// Error(device) when the device cannot be used, with the reason.
+  explicit Arena(Device device = {}, ArenaMode mode = ArenaMode::allocate);
   ~Arena();
   Arena(Arena&&) noexcept;
   Arena& operator=(Arena&&) noexcept;

@@ -7,10 +7,22 @@
 #include <numeric>
 #include <vector>
 
+#include "base/errors.h"
+#include "device/gpus.h"
 #include "device/launch.h"
 #include "device/parallel.h"
 
 namespace ssmax::device {
+
+namespace launch_test {
+namespace cpu {
+int twice(Stream& /*stream*/, int x) { return 2 * x; }
+}  // namespace cpu
+namespace cuda {
+[[gnu::weak]] int twice(Stream& stream, int x);  // defined nowhere
+}  // namespace cuda
+}  // namespace launch_test
+
 namespace {
 
 /// Sets the number of threads for one test.
@@ -36,6 +48,21 @@ TEST(Stream, CopiesAndFillsExactlyTheView) {
   EXPECT_TRUE(std::all_of(target.begin() + 1, target.end() - 1, [](float x) { return x == 0; }));
   EXPECT_EQ(target.front(), -1.0F);
   EXPECT_EQ(target.back(), -1.0F);
+}
+
+TEST(Stream, CopiesRowsWithinLargerTensors) {
+  std::vector<float> source(5 * 7);
+  std::iota(source.begin(), source.end(), 0.0F);
+  std::vector<float> target(4 * 6, -1.0F);
+  Stream stream;
+  copy_rows(stream, {view(target.data(), {4, 6}), 2, 6}, {view(source.data(), {5, 7}), 8, 7}, 3, 2);
+  for (std::size_t row = 0; row < 4; ++row) {
+    for (std::size_t column = 0; column < 6; ++column) {
+      const bool copied = row < 3 && (column == 2 || column == 3);
+      const auto value = static_cast<float>((row + 1) * 7 + column - 1);
+      EXPECT_EQ(target[row * 6 + column], copied ? value : -1.0F) << row << ", " << column;
+    }
+  }
 }
 
 TEST(ParallelFor, VisitsEveryIndexOnceInCutsThatThreadsDoNotChange) {
@@ -71,20 +98,21 @@ TEST(ParallelFor, RunsInPlaceInsideAnother) {
   EXPECT_EQ(moved, 0);
 }
 
-namespace cpu {
-int twice(Stream& /*stream*/, int x) { return 2 * x; }
-}  // namespace cpu
-namespace cuda {
-[[maybe_unused]] int twice(Stream& /*stream*/, int x) { return -2 * x; }
-}  // namespace cuda
-
 TEST(Launch, RunsTheOpOfTheStreamsDevice) {
   Stream stream;
-  EXPECT_EQ((launch<cpu::twice, cuda::twice>(stream, 21)), 42);
-  if constexpr (kBuiltWithCuda) {
-    Stream other({DeviceKind::cuda, 0});
-    EXPECT_EQ((launch<cpu::twice, cuda::twice>(other, 21)), -42);
+  EXPECT_EQ((launch<launch_test::cpu::twice, launch_test::cuda::twice>(stream, 21)), 42);
+  EXPECT_FALSE(is_linked<launch_test::cuda::twice>());
+}
+
+TEST(Launch, RefusesWhatTheDeviceDoesNotHave) {
+  if (gpus().found.empty()) {
+    EXPECT_THROW(Stream({DeviceKind::cuda, 0}), base::Error);
+    EXPECT_FALSE(gpus().reason.empty());
+    return;
   }
+  Stream stream({DeviceKind::cuda, 0});
+  EXPECT_THROW((launch<launch_test::cpu::twice, launch_test::cuda::twice>(stream, 21)),
+               base::Error);
 }
 
 }  // namespace

@@ -10,8 +10,9 @@ void adamw(Stream& stream, const AdamwArrays& arrays, const ConstTensor& gradien
 }  // namespace cpu
 
 namespace cuda {
-void adamw(Stream& stream, const AdamwArrays& arrays, const ConstTensor& gradient_scale,
-           std::span<const AdamwSegment> segments, const AdamwConstants& constants);
+[[gnu::weak]] void adamw(Stream& stream, const AdamwArrays& arrays,
+                         const ConstTensor& gradient_scale, std::span<const AdamwSegment> segments,
+                         const AdamwConstants& constants);
 }  // namespace cuda
 
 }  // namespace ssmax::kernels

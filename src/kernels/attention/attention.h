@@ -34,18 +34,19 @@ void attention_weights(Stream& stream, const Tensor& weights, const AttentionInp
 namespace cuda {
 
 template <Weighting W>
-void attention_forward(Stream& stream, const HeadsView& out, const AttentionSaved& saved,
-                       const AttentionInputs& inputs, const ConstTensor& head_parameter,
-                       const W& weighting);
+[[gnu::weak]] void attention_forward(Stream& stream, const HeadsView& out,
+                                     const AttentionSaved& saved, const AttentionInputs& inputs,
+                                     const ConstTensor& head_parameter, const W& weighting);
 template <Weighting W>
-void attention_backward(Stream& stream, const AttentionGradients& gradients,
-                        const Tensor& head_gradient, const ConstHeadsView& dout,
-                        const ConstHeadsView& out, const AttentionSaved& saved,
-                        const AttentionInputs& inputs, const ConstTensor& head_parameter,
-                        const W& weighting);
+[[gnu::weak]] void attention_backward(Stream& stream, const AttentionGradients& gradients,
+                                      const Tensor& head_gradient, const ConstHeadsView& dout,
+                                      const ConstHeadsView& out, const AttentionSaved& saved,
+                                      const AttentionInputs& inputs,
+                                      const ConstTensor& head_parameter, const W& weighting);
 template <Weighting W>
-void attention_weights(Stream& stream, const Tensor& weights, const AttentionInputs& inputs,
-                       const ConstTensor& head_parameter, const W& weighting);
+[[gnu::weak]] void attention_weights(Stream& stream, const Tensor& weights,
+                                     const AttentionInputs& inputs,
+                                     const ConstTensor& head_parameter, const W& weighting);
 
 }  // namespace cuda
 

@@ -50,12 +50,14 @@ void row_scale_backward(Stream& stream, std::span<const Tensor> gradients, const
 namespace cuda {
 
 template <class Length>
-void row_scale(Stream& stream, const Tensor& c, std::span<const ConstTensor> parameters,
-               const RowLengths& lengths, const RowScale<Length>& scale);
+[[gnu::weak]] void row_scale(Stream& stream, const Tensor& c,
+                             std::span<const ConstTensor> parameters, const RowLengths& lengths,
+                             const RowScale<Length>& scale);
 template <class Length>
-void row_scale_backward(Stream& stream, std::span<const Tensor> gradients, const ConstTensor& dc,
-                        std::span<const ConstTensor> parameters, const RowLengths& lengths,
-                        const RowScale<Length>& scale);
+[[gnu::weak]] void row_scale_backward(Stream& stream, std::span<const Tensor> gradients,
+                                      const ConstTensor& dc,
+                                      std::span<const ConstTensor> parameters,
+                                      const RowLengths& lengths, const RowScale<Length>& scale);
 
 }  // namespace cuda
 

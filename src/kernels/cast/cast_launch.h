@@ -10,8 +10,9 @@ void add(Stream& stream, const Tensor& out, const ConstTensor& a, const ConstTen
 }  // namespace cpu
 
 namespace cuda {
-void cast(Stream& stream, const Tensor& out, const ConstTensor& x);
-void add(Stream& stream, const Tensor& out, const ConstTensor& a, const ConstTensor& b);
+[[gnu::weak]] void cast(Stream& stream, const Tensor& out, const ConstTensor& x);
+[[gnu::weak]] void add(Stream& stream, const Tensor& out, const ConstTensor& a,
+                       const ConstTensor& b);
 }  // namespace cuda
 
 }  // namespace ssmax::kernels

@@ -12,10 +12,11 @@ void cross_entropy_with_gradient(Stream& stream, const Tensor& losses, const Ten
 }  // namespace cpu
 
 namespace cuda {
-void cross_entropy(Stream& stream, const Tensor& losses, const ConstTensor& logits,
-                   const ConstTensor& targets);
-void cross_entropy_with_gradient(Stream& stream, const Tensor& losses, const Tensor& logits,
-                                 const ConstTensor& targets, double scale);
+[[gnu::weak]] void cross_entropy(Stream& stream, const Tensor& losses, const ConstTensor& logits,
+                                 const ConstTensor& targets);
+[[gnu::weak]] void cross_entropy_with_gradient(Stream& stream, const Tensor& losses,
+                                               const Tensor& logits, const ConstTensor& targets,
+                                               double scale);
 }  // namespace cuda
 
 }  // namespace ssmax::kernels

@@ -10,8 +10,9 @@ void gelu_backward(Stream& stream, const Tensor& dx, const ConstTensor& dout, co
 }  // namespace cpu
 
 namespace cuda {
-void gelu(Stream& stream, const Tensor& out, const ConstTensor& x);
-void gelu_backward(Stream& stream, const Tensor& dx, const ConstTensor& dout, const ConstTensor& x);
+[[gnu::weak]] void gelu(Stream& stream, const Tensor& out, const ConstTensor& x);
+[[gnu::weak]] void gelu_backward(Stream& stream, const Tensor& dx, const ConstTensor& dout,
+                                 const ConstTensor& x);
 }  // namespace cuda
 
 }  // namespace ssmax::kernels

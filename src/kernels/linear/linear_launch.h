@@ -14,12 +14,13 @@ void linear_weight_gradient(Stream& stream, const Tensor& dweight, const Tensor&
 }  // namespace cpu
 
 namespace cuda {
-void linear(Stream& stream, const Tensor& y, const ConstTensor& x, const ConstTensor& weight,
-            const ConstTensor& bias, Write write);
-void linear_input_gradient(Stream& stream, const Tensor& dx, const ConstTensor& dy,
-                           const ConstTensor& weight, Write write);
-void linear_weight_gradient(Stream& stream, const Tensor& dweight, const Tensor& dbias,
-                            const ConstTensor& dy, const ConstTensor& x);
+[[gnu::weak]] void linear(Stream& stream, const Tensor& y, const ConstTensor& x,
+                          const ConstTensor& weight, const ConstTensor& bias, Write write);
+[[gnu::weak]] void linear_input_gradient(Stream& stream, const Tensor& dx, const ConstTensor& dy,
+                                         const ConstTensor& weight, Write write);
+[[gnu::weak]] void linear_weight_gradient(Stream& stream, const Tensor& dweight,
+                                          const Tensor& dbias, const ConstTensor& dy,
+                                          const ConstTensor& x);
 }  // namespace cuda
 
 }  // namespace ssmax::kernels

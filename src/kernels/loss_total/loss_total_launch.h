@@ -9,8 +9,8 @@ void add_loss_total(Stream& stream, const Tensor& total, const ConstTensor& loss
                     const ConstTensor& targets);
 }
 namespace cuda {
-void add_loss_total(Stream& stream, const Tensor& total, const ConstTensor& losses,
-                    const ConstTensor& targets);
+[[gnu::weak]] void add_loss_total(Stream& stream, const Tensor& total, const ConstTensor& losses,
+                                  const ConstTensor& targets);
 }
 
 }  // namespace ssmax::kernels

@@ -11,9 +11,9 @@ void clip_scale(Stream& stream, const Tensor& gradient_scale, const ConstTensor&
 }  // namespace cpu
 
 namespace cuda {
-void norm_squared(Stream& stream, const Tensor& out, const ConstTensor& x);
-void clip_scale(Stream& stream, const Tensor& gradient_scale, const ConstTensor& norm_squared,
-                double max_norm);
+[[gnu::weak]] void norm_squared(Stream& stream, const Tensor& out, const ConstTensor& x);
+[[gnu::weak]] void clip_scale(Stream& stream, const Tensor& gradient_scale,
+                              const ConstTensor& norm_squared, double max_norm);
 }  // namespace cuda
 
 }  // namespace ssmax::kernels

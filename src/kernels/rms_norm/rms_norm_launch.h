@@ -16,14 +16,15 @@ void rms_norm_backward(Stream& stream, const Tensor& dx, const Tensor& dweight,
 }  // namespace cpu
 
 namespace cuda {
-void rms_norm(Stream& stream, const Tensor& y, const Tensor& rstd, const ConstTensor& x,
-              const ConstTensor& weight, double eps);
-void add_rms_norm(Stream& stream, const Tensor& sum, const Tensor& y, const Tensor& rstd,
-                  const ConstTensor& x, const ConstTensor& delta, const ConstTensor& weight,
-                  double eps);
-void rms_norm_backward(Stream& stream, const Tensor& dx, const Tensor& dweight,
-                       const ConstTensor& dy, const ConstTensor& x, const ConstTensor& weight,
-                       const ConstTensor& rstd, Write write);
+[[gnu::weak]] void rms_norm(Stream& stream, const Tensor& y, const Tensor& rstd,
+                            const ConstTensor& x, const ConstTensor& weight, double eps);
+[[gnu::weak]] void add_rms_norm(Stream& stream, const Tensor& sum, const Tensor& y,
+                                const Tensor& rstd, const ConstTensor& x, const ConstTensor& delta,
+                                const ConstTensor& weight, double eps);
+[[gnu::weak]] void rms_norm_backward(Stream& stream, const Tensor& dx, const Tensor& dweight,
+                                     const ConstTensor& dy, const ConstTensor& x,
+                                     const ConstTensor& weight, const ConstTensor& rstd,
+                                     Write write);
 }  // namespace cuda
 
 }  // namespace ssmax::kernels

@@ -11,9 +11,9 @@ void rope(Stream& stream, const Tensor& x, const ConstTensor& table, std::int64_
 }  // namespace cpu
 
 namespace cuda {
-void rope_table(Stream& stream, const Tensor& table, double theta);
-void rope(Stream& stream, const Tensor& x, const ConstTensor& table, std::int64_t heads,
-          std::int64_t first_position, Turn turn);
+[[gnu::weak]] void rope_table(Stream& stream, const Tensor& table, double theta);
+[[gnu::weak]] void rope(Stream& stream, const Tensor& x, const ConstTensor& table,
+                        std::int64_t heads, std::int64_t first_position, Turn turn);
 }  // namespace cuda
 
 }  // namespace ssmax::kernels

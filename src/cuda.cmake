@@ -1,0 +1,36 @@
+# The CUDA backend: every src/**/*_cuda.cu and src/**/*_cuda.cpp, object files that programs link in
+# addition to the rooms. Nothing else of a build depends on whether they are there.
+
+# SSMAX_WITH_CUDA: what SSMAX_CUDA comes to on this machine.
+set(SSMAX_WITH_CUDA OFF)
+if(NOT SSMAX_CUDA STREQUAL "OFF")
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80 90a CACHE STRING "GPUs to compile for; `native` = those here")
+  endif()
+  include(CheckLanguage)
+  check_language(CUDA)
+  find_package(CUDAToolkit 12.0 QUIET)
+  if(CMAKE_CUDA_COMPILER AND TARGET CUDA::cublasLt)
+    enable_language(CUDA)
+    set(SSMAX_WITH_CUDA ON)
+  elseif(SSMAX_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "SSMAX_CUDA=ON needs the CUDA Toolkit 12.0 or newer with nvcc and cuBLASLt; "
+                        "found nvcc: ${CMAKE_CUDA_COMPILER}, toolkit: ${CUDAToolkit_VERSION}. Put "
+                        "nvcc into PATH or set CMAKE_CUDA_COMPILER, or configure with the preset "
+                        "`cpu`")
+  endif()
+endif()
+message(STATUS "CUDA backend: ${SSMAX_WITH_CUDA}")
+
+file(GLOB_RECURSE SSMAX_CUDA_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/*_cuda.cu
+     ${CMAKE_SOURCE_DIR}/src/*_cuda.cpp)
+
+# The target cuda_backend; programs link it directly.
+function(ssmax_cuda_backend)
+  add_library(cuda_backend OBJECT ${SSMAX_CUDA_SOURCES})
+  set_target_properties(cuda_backend PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON)
+  target_compile_options(cuda_backend PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr
+                         -Werror=all-warnings -Xcompiler=-Wall,-Wextra -lineinfo>)
+  target_link_libraries(cuda_backend PUBLIC ssmax_options normalizers CUDA::cudart_static
+                        CUDA::cublasLt)
+endfunction()

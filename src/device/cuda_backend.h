@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+
+#include "device/gpus.h"
+#include "device/stream.h"
+
+/// The CUDA side of this room. Weak: a program without the CUDA backend does not contain it, see
+/// is_linked in device/launch.h.
+namespace ssmax::device::cuda {
+
+[[gnu::weak]] GpuSearch find_gpus();
+
+[[gnu::weak]] Queue* create_queue(int gpu);
+[[gnu::weak]] void destroy_queue(Queue* queue);
+[[gnu::weak]] void synchronize(Queue* queue);
+
+[[gnu::weak]] void copy(Queue* queue, const Tensor& destination, const ConstTensor& source);
+[[gnu::weak]] void copy_rows(Queue* queue, const RowsWithin<Tensor>& destination,
+                             const RowsWithin<ConstTensor>& source, std::int64_t count,
+                             std::int64_t width);
+[[gnu::weak]] void fill_zero(Queue* queue, const Tensor& destination);
+
+/// Zero-filled; null when memory is short.
+[[gnu::weak]] void* allocate(int gpu, std::int64_t bytes);
+[[gnu::weak]] void release(int gpu, void* data);
+[[gnu::weak]] std::int64_t available_bytes(int gpu);
+
+}  // namespace ssmax::device::cuda

@@ -1,0 +1,153 @@
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <mutex>
+
+#include "device/cuda_backend.h"
+#include "device/cuda_check.h"
+#include "device/queue.h"
+
+namespace ssmax::device::cuda {
+
+namespace {
+
+constexpr std::int64_t kSlotBytes = std::int64_t{4} << 20;
+constexpr std::size_t kMostGpus = 16;
+
+/// Pinned memory that a transfer passes through; busy until the event.
+struct Slot {
+  void* data = nullptr;
+  cudaEvent_t done = nullptr;
+
+  void wait() {
+    if (data != nullptr) {
+      CUDA_CHECK(cudaEventSynchronize(done));
+      return;
+    }
+    CUDA_CHECK(cudaMallocHost(&data, static_cast<std::size_t>(kSlotBytes)));
+    CUDA_CHECK(cudaEventCreateWithFlags(&done, cudaEventDisableTiming));
+  }
+};
+
+/// Two slots in turn: one is filled or emptied by the processor while the other transfers.
+struct Slots {
+  std::mutex mutex;  // held for a whole copy
+  std::array<Slot, 2> slots;
+  std::size_t next = 0;
+
+  Slot& take() {
+    next = 1 - next;
+    slots[next].wait();
+    return slots[next];
+  }
+};
+
+struct Staging {
+  Slots up;
+  Slots down;
+};
+
+/// Serves all streams and threads. Never freed: the driver may be gone before static objects are.
+Staging& staging(int gpu) {
+  static auto& all = *new std::array<Staging, kMostGpus>();
+  return all.at(static_cast<std::size_t>(gpu));
+}
+
+void queue_copy(Queue* queue, void* to, const void* from, std::int64_t bytes, cudaMemcpyKind kind) {
+  CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), kind, queue->stream));
+}
+
+void upload(Queue* queue, char* to, const char* from, std::int64_t bytes) {
+  Slots& slots = staging(queue->gpu).up;
+  const std::lock_guard lock(slots.mutex);
+  for (std::int64_t begin = 0; begin < bytes; begin += kSlotBytes) {
+    const std::int64_t count = std::min(kSlotBytes, bytes - begin);
+    const Slot& slot = slots.take();
+    std::memcpy(slot.data, from + begin, static_cast<std::size_t>(count));
+    queue_copy(queue, to + begin, slot.data, count, cudaMemcpyHostToDevice);
+    CUDA_CHECK(cudaEventRecord(slot.done, queue->stream));
+  }
+}
+
+void download(Queue* queue, char* to, const char* from, std::int64_t bytes) {
+  Slots& slots = staging(queue->gpu).down;
+  const std::lock_guard lock(slots.mutex);
+  const Slot* arriving = nullptr;
+  std::int64_t arriving_begin = 0;
+  const auto finish = [&](std::int64_t end) {
+    CUDA_CHECK(cudaEventSynchronize(arriving->done));
+    std::memcpy(to + arriving_begin, arriving->data,
+                static_cast<std::size_t>(end - arriving_begin));
+  };
+  for (std::int64_t begin = 0; begin < bytes; begin += kSlotBytes) {
+    const Slot& slot = slots.take();
+    queue_copy(queue, slot.data, from + begin, std::min(kSlotBytes, bytes - begin),
+               cudaMemcpyDeviceToHost);
+    CUDA_CHECK(cudaEventRecord(slot.done, queue->stream));
+    if (arriving != nullptr) finish(begin);
+    arriving = &slot;
+    arriving_begin = begin;
+  }
+  if (arriving != nullptr) finish(bytes);
+}
+
+}  // namespace
+
+Queue* create_queue(int gpu) {
+  use(gpu);
+  auto queue = std::make_unique<Queue>();
+  queue->gpu = gpu;
+  CUDA_CHECK(cudaStreamCreateWithFlags(&queue->stream, cudaStreamNonBlocking));
+  return queue.release();
+}
+
+void destroy_queue(Queue* queue) {
+  if (queue == nullptr) return;
+  (void)cudaStreamSynchronize(queue->stream);  // what it works on may be freed next
+  (void)cudaStreamDestroy(queue->stream);
+  delete queue;
+}
+
+void synchronize(Queue* queue) {
+  use(queue->gpu);
+  CUDA_CHECK(cudaStreamSynchronize(queue->stream));
+}
+
+void copy(Queue* queue, const Tensor& destination, const ConstTensor& source) {
+  use(queue->gpu);
+  auto* to = static_cast<char*>(destination.raw());
+  const auto* from = static_cast<const char*>(source.raw());
+  const bool to_gpu = destination.device().kind == DeviceKind::cuda;
+  const bool from_gpu = source.device().kind == DeviceKind::cuda;
+  if (to_gpu && from_gpu) {
+    queue_copy(queue, to, from, source.bytes(), cudaMemcpyDeviceToDevice);
+  } else if (to_gpu) {
+    upload(queue, to, from, source.bytes());
+  } else if (from_gpu) {
+    download(queue, to, from, source.bytes());
+  } else {
+    std::memcpy(to, from, static_cast<std::size_t>(source.bytes()));
+  }
+}
+
+void copy_rows(Queue* queue, const RowsWithin<Tensor>& destination,
+               const RowsWithin<ConstTensor>& source, std::int64_t count, std::int64_t width) {
+  use(queue->gpu);
+  const std::int64_t size = size_of(source.storage.dtype());
+  const auto bytes = [size](std::int64_t elements) {
+    return static_cast<std::size_t>(elements * size);
+  };
+  CUDA_CHECK(cudaMemcpy2DAsync(
+      static_cast<char*>(destination.storage.raw()) + bytes(destination.start),
+      bytes(destination.stride),
+      static_cast<const char*>(source.storage.raw()) + bytes(source.start), bytes(source.stride),
+      bytes(width), static_cast<std::size_t>(count), cudaMemcpyDeviceToDevice, queue->stream));
+}
+
+void fill_zero(Queue* queue, const Tensor& destination) {
+  use(queue->gpu);
+  CUDA_CHECK(cudaMemsetAsync(destination.raw(), 0, static_cast<std::size_t>(destination.bytes()),
+                             queue->stream));
+}
+
+}  // namespace ssmax::device::cuda

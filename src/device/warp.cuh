@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "device/shared_memory.cuh"
+
+// Sums and maxima over warps and blocks. The order of every sum is fixed by the shape of the
+// launch, so results repeat bit for bit.
+
+namespace ssmax::device {
+
+inline constexpr int kWarpSize = 32;
+inline constexpr unsigned kAllLanes = 0xffffffffU;
+
+// Threads are counted along x only.
+__device__ inline int lane_id() { return static_cast<int>(threadIdx.x) % kWarpSize; }
+__device__ inline int warp_id() { return static_cast<int>(threadIdx.x) / kWarpSize; }
+__device__ inline int warp_count() { return static_cast<int>(blockDim.x) / kWarpSize; }
+
+struct Sum {
+  template <class T>
+  __device__ static T apply(T a, T b) {
+    return a + b;
+  }
+};
+/// The larger; NaN when either is.
+struct Maximum {
+  template <class T>
+  __device__ static T apply(T a, T b) {
+    return a > b || a != a ? a : b;
+  }
+};
+
+/// Of all lanes of the warp, in every lane.
+template <class Operation, class T>
+__device__ T warp_reduce(T value) {
+#pragma unroll
+  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
+    value = Operation::apply(value, __shfl_xor_sync(kAllLanes, value, offset));
+  }
+  return value;
+}
+template <class T>
+__device__ T warp_sum(T value) {
+  return warp_reduce<Sum>(value);
+}
+template <class T>
+__device__ T warp_max(T value) {
+  return warp_reduce<Maximum>(value);
+}
+
+namespace detail {
+
+template <class T>
+struct WarpResults {
+  T values[kWarpSize];
+};
+
+}  // namespace detail
+
+/// Of all threads of the block, in every thread. All threads must call it; calls may follow each
+/// other without a barrier between them.
+template <class Operation, class T>
+__device__ T block_reduce(T value) {
+  value = warp_reduce<Operation>(value);
+  if (warp_count() == 1) return value;
+  auto& results = static_shared<detail::WarpResults<T>>();
+  __syncthreads();  // the call before may still be reading
+  if (lane_id() == 0) results.values[warp_id()] = value;
+  __syncthreads();
+  value = results.values[0];
+  for (int warp = 1; warp < warp_count(); ++warp) {
+    value = Operation::apply(value, results.values[warp]);
+  }
+  return value;
+}
+template <class T>
+__device__ T block_sum(T value) {
+  return block_reduce<Sum>(value);
+}
+template <class T>
+__device__ T block_max(T value) {
+  return block_reduce<Maximum>(value);
+}
+
+}  // namespace ssmax::device

@@ -1,0 +1,190 @@
+#include "simt/device_memory.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "simt/engine.h"
+
+namespace ssmax::simt {
+
+namespace {
+
+constexpr std::size_t kPage = 4096;
+// What kernels rely on: 16-byte accesses. Less than the runtime promises, so that nothing hides
+// between the end of an allocation and its guard.
+constexpr std::size_t kAlignment = 16;
+
+std::size_t round_up(std::size_t value, std::size_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
+
+/// Allocations by address. Changed under the lock; the signal handler reads without it, because a
+/// process that comes there ends.
+struct Table {
+  std::mutex mutex;
+  std::map<std::uintptr_t, GuardedBlock> blocks;
+  int open = 0;
+
+  GuardedBlock* around(const void* address) {
+    auto next = blocks.upper_bound(reinterpret_cast<std::uintptr_t>(address) + kPage);
+    while (next != blocks.begin()) {
+      --next;
+      if (next->second.is_around(address)) return &next->second;
+      if (next->first + next->second.bytes() + kPage < reinterpret_cast<std::uintptr_t>(address)) {
+        break;
+      }
+    }
+    return nullptr;
+  }
+
+  void protect(const GuardedBlock& block, int access) const {
+    const auto begin = reinterpret_cast<std::uintptr_t>(block.data()) / kPage * kPage;
+    const auto end = reinterpret_cast<std::uintptr_t>(block.data()) + block.bytes();
+    mprotect(reinterpret_cast<void*>(begin), round_up(end - begin, kPage), access);
+  }
+};
+
+Table& table() {
+  static Table instance;
+  return instance;
+}
+
+void write_text(const std::string& text) {
+  [[maybe_unused]] const auto written = write(STDERR_FILENO, text.data(), text.size());
+}
+
+void on_bad_access(int signal, siginfo_t* info, void* /*context*/) {
+  const std::string thread = running_thread();
+  GuardedBlock* block = table().around(info->si_addr);
+  if (block == nullptr && thread.empty()) {
+    std::signal(signal, SIG_DFL);  // not ours: the access repeats and ends the process
+    return;
+  }
+  std::string text = "emulated device: ";
+  if (thread.empty()) {
+    text += "the host touched device memory";
+  } else {
+    text += thread + ": an access out of bounds";
+  }
+  if (block != nullptr) {
+    const auto offset = static_cast<long long>(reinterpret_cast<std::uintptr_t>(info->si_addr)) -
+                        static_cast<long long>(reinterpret_cast<std::uintptr_t>(block->data()));
+    text += ", at byte " + std::to_string(offset) + " of an allocation of " +
+            std::to_string(block->bytes());
+  }
+  write_text(text + "\n");
+  _exit(134);
+}
+
+void install_handler() {
+  static const bool installed = [] {
+    struct sigaction action {};
+    action.sa_sigaction = on_bad_access;
+    action.sa_flags = SA_SIGINFO | SA_NODEFER;
+    sigaction(SIGSEGV, &action, nullptr);
+    sigaction(SIGBUS, &action, nullptr);
+    return true;
+  }();
+  (void)installed;
+}
+
+}  // namespace
+
+GuardedBlock::GuardedBlock(std::size_t bytes) : bytes_(bytes) {
+  install_handler();
+  const std::size_t inner = round_up(round_up(bytes, kAlignment), kPage);
+  mapped_ = inner + 2 * kPage;
+  void* pages =
+      mmap(nullptr, mapped_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (pages == MAP_FAILED) {
+    mapped_ = 0;
+    return;
+  }
+  pages_ = pages;
+  char* first = static_cast<char*>(pages) + kPage;
+  if (inner > 0) mprotect(first, inner, PROT_READ | PROT_WRITE);
+  data_ = first + (inner - round_up(bytes, kAlignment));
+  std::memset(first, 0xff, inner);
+}
+
+GuardedBlock::~GuardedBlock() {
+  if (pages_ != nullptr) munmap(pages_, mapped_);
+}
+
+GuardedBlock::GuardedBlock(GuardedBlock&& other) noexcept
+    : pages_(std::exchange(other.pages_, nullptr)),
+      mapped_(std::exchange(other.mapped_, 0)),
+      data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)) {}
+
+GuardedBlock& GuardedBlock::operator=(GuardedBlock&& other) noexcept {
+  std::swap(pages_, other.pages_);
+  std::swap(mapped_, other.mapped_);
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+bool GuardedBlock::is_around(const void* address) const {
+  const auto* first = static_cast<const char*>(pages_);
+  const auto* at = static_cast<const char*>(address);
+  return pages_ != nullptr && at >= first && at < first + mapped_;
+}
+
+void* allocate_device_memory(std::size_t bytes) {
+  GuardedBlock block(bytes);
+  void* data = block.data();
+  if (data == nullptr) return nullptr;
+  Table& all = table();
+  const std::lock_guard lock(all.mutex);
+  if (all.open == 0) all.protect(block, PROT_NONE);
+  all.blocks.emplace(reinterpret_cast<std::uintptr_t>(data), std::move(block));
+  return data;
+}
+
+bool free_device_memory(void* data) {
+  Table& all = table();
+  const std::lock_guard lock(all.mutex);
+  return all.blocks.erase(reinterpret_cast<std::uintptr_t>(data)) == 1;
+}
+
+bool is_device_memory(const void* data, std::size_t bytes) {
+  Table& all = table();
+  const std::lock_guard lock(all.mutex);
+  const GuardedBlock* block = all.around(data);
+  if (block == nullptr) return false;
+  const auto* begin = static_cast<const char*>(block->data());
+  const auto* at = static_cast<const char*>(data);
+  return at >= begin && at + bytes <= begin + block->bytes();
+}
+
+bool points_to_device(const void* data) {
+  Table& all = table();
+  const std::lock_guard lock(all.mutex);
+  return all.around(data) != nullptr;
+}
+
+OpenDeviceMemory::OpenDeviceMemory() {
+  Table& all = table();
+  const std::lock_guard lock(all.mutex);
+  if (all.open++ > 0) return;
+  for (const auto& entry : all.blocks) all.protect(entry.second, PROT_READ | PROT_WRITE);
+}
+
+OpenDeviceMemory::~OpenDeviceMemory() {
+  Table& all = table();
+  const std::lock_guard lock(all.mutex);
+  if (--all.open > 0) return;
+  for (const auto& entry : all.blocks) all.protect(entry.second, PROT_NONE);
+}
+
+}  // namespace ssmax::simt

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstddef>
+
+// Memory of the emulated device. Every allocation stands between pages that must not be touched and
+// ends right before the second. Outside of kernels and copies it is closed: a host read or write
+// ends the process with a message, as it would with a real GPU.
+
+namespace ssmax::simt {
+
+/// All bits set. Null when memory is short.
+void* allocate_device_memory(std::size_t bytes);
+/// False when `data` is no allocation.
+bool free_device_memory(void* data);
+
+/// Whether [data, data + bytes) lies in one allocation.
+bool is_device_memory(const void* data, std::size_t bytes);
+/// Whether `data` points into an allocation or the pages around it.
+bool points_to_device(const void* data);
+
+/// Opens all device memory for as long as it lives; nests.
+class OpenDeviceMemory {
+ public:
+  OpenDeviceMemory();
+  ~OpenDeviceMemory();
+  OpenDeviceMemory(const OpenDeviceMemory&) = delete;
+  OpenDeviceMemory& operator=(const OpenDeviceMemory&) = delete;
+};
+
+/// Memory that ends right before a page that must not be touched; for shared memory.
+class GuardedBlock {
+ public:
+  explicit GuardedBlock(std::size_t bytes);
+  ~GuardedBlock();
+  GuardedBlock(GuardedBlock&&) noexcept;
+  GuardedBlock& operator=(GuardedBlock&&) noexcept;
+
+  void* data() const { return data_; }
+  std::size_t bytes() const { return bytes_; }
+  bool is_around(const void* address) const;
+
+ private:
+  void* pages_ = nullptr;
+  std::size_t mapped_ = 0;
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace ssmax::simt

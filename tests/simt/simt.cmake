@@ -1,0 +1,27 @@
+# The CUDA backend compiled by the host's compiler for the emulated device: the headers of
+# tests/simt/include stand before those of the toolkit, which need not be there.
+
+set(simt ${CMAKE_SOURCE_DIR}/tests/simt)
+
+add_library(simt_engine STATIC ${simt}/engine.cpp ${simt}/fiber.cpp ${simt}/device_memory.cpp
+            ${simt}/runtime.cpp)
+target_include_directories(simt_engine BEFORE PUBLIC ${simt}/include PRIVATE ${simt})
+target_link_libraries(simt_engine PUBLIC ssmax_options base OpenMP::OpenMP_CXX)
+
+# .cu files as C++ of this compiler; 512-bit vectors would double the time to compile.
+function(ssmax_simt_sources target)
+  set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX)
+  target_compile_options(${target} PRIVATE -xc++ -O1 -Wno-unknown-pragmas)
+  target_include_directories(${target} BEFORE PRIVATE ${simt}/include)
+endfunction()
+
+add_library(simt_backend OBJECT ${SSMAX_CUDA_SOURCES})
+ssmax_simt_sources(simt_backend ${SSMAX_CUDA_SOURCES})
+target_link_libraries(simt_backend PUBLIC simt_engine normalizers)
+
+# Tests of the emulator itself.
+file(GLOB simt_tests CONFIGURE_DEPENDS ${simt}/*_test.cpp)
+add_executable(simt_tests ${simt_tests})
+ssmax_simt_sources(simt_tests)
+target_link_libraries(simt_tests PRIVATE simt_backend simt_engine kernels GTest::gtest_main)
+gtest_discover_tests(simt_tests TEST_PREFIX simt. DISCOVERY_TIMEOUT 60 PROPERTIES LABELS simt)
