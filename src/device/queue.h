@@ -12,6 +12,8 @@ namespace ssmax::device::cuda {
 struct Queue {
   int gpu = 0;
   cudaStream_t stream = nullptr;
+  void* workspace = nullptr;
+  std::int64_t workspace_bytes = 0;
 };
 
 inline cudaStream_t native(Stream& stream) { return stream.queue()->stream; }

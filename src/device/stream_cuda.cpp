@@ -3,9 +3,11 @@
 #include <cstring>
 #include <mutex>
 
+#include "base/checked.h"
 #include "device/cuda_backend.h"
 #include "device/cuda_check.h"
 #include "device/queue.h"
+#include "device/workspace_cuda.h"
 
 namespace ssmax::device::cuda {
 
@@ -104,8 +106,23 @@ Queue* create_queue(int gpu) {
 void destroy_queue(Queue* queue) {
   if (queue == nullptr) return;
   (void)cudaStreamSynchronize(queue->stream);  // what it works on may be freed next
+  (void)cudaFree(queue->workspace);
   (void)cudaStreamDestroy(queue->stream);
   delete queue;
+}
+
+void* workspace(Stream& stream, std::int64_t bytes) {
+  Queue& queue = *stream.queue();
+  if (bytes <= queue.workspace_bytes) return queue.workspace;
+  synchronize(&queue);  // work that is queued may use what is freed here
+  CUDA_CHECK(cudaFree(queue.workspace));
+  queue.workspace = nullptr;
+  queue.workspace_bytes = 0;
+  constexpr std::int64_t kUnit = std::int64_t{1} << 20;
+  const std::int64_t rounded = base::div_up(bytes, kUnit) * kUnit;
+  CUDA_CHECK(cudaMalloc(&queue.workspace, static_cast<std::size_t>(rounded)));
+  queue.workspace_bytes = rounded;
+  return queue.workspace;
 }
 
 void synchronize(Queue* queue) {
