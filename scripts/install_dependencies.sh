@@ -13,7 +13,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 build=(g++ cmake ninja-build pkg-config git python3 libdnnl-dev nlohmann-json3-dev libcli11-dev
-       libspdlog-dev libxxhash-dev libpcre2-dev libgtest-dev ocl-icd-opencl-dev)
+       libspdlog-dev libxxhash-dev libpcre2-dev zlib1g-dev libzstd-dev libgtest-dev
+       ocl-icd-opencl-dev)
 check=(clang-format clang-tidy)
 # A build cache, and MPI for several processes: welcome, never required.
 wanted=(ccache libopenmpi-dev openmpi-bin)

@@ -41,6 +41,7 @@ endif()
 if(PkgConfig_FOUND)
   pkg_check_modules(xxhash QUIET IMPORTED_TARGET libxxhash)
   pkg_check_modules(pcre2 QUIET IMPORTED_TARGET libpcre2-8)
+  pkg_check_modules(zstd QUIET IMPORTED_TARGET libzstd)
 endif()
 if(NOT TARGET PkgConfig::xxhash)
   set(XXHASH_BUILD_XXHSUM OFF)
@@ -58,6 +59,25 @@ if(NOT TARGET PkgConfig::pcre2)
               https://github.com/PCRE2Project/pcre2/releases/download/pcre2-10.42/pcre2-10.42.tar.gz
               c33b418e3b936ee3153de2c61cc638e7e4fe3156022a5c77d0711bcbb9d64f1f)
   add_library(PkgConfig::pcre2 ALIAS pcre2-8-static)
+endif()
+
+find_package(ZLIB QUIET)
+if(NOT ZLIB_FOUND)
+  ssmax_fetch(zlib
+              https://github.com/madler/zlib/releases/download/v1.3.1/zlib-1.3.1.tar.gz
+              9a93b2b7dfdac77ceba5a558a580e74667dd6fede4585b91eefb60f03b72df23)
+  target_include_directories(zlibstatic INTERFACE ${zlib_SOURCE_DIR} ${zlib_BINARY_DIR})
+  add_library(ZLIB::ZLIB ALIAS zlibstatic)
+endif()
+if(NOT TARGET PkgConfig::zstd)
+  set(ZSTD_BUILD_PROGRAMS OFF)
+  set(ZSTD_BUILD_SHARED OFF)
+  ssmax_fetch(zstd
+              https://github.com/facebook/zstd/releases/download/v1.5.6/zstd-1.5.6.tar.gz
+              8c29e06cf42aacc1eafc4077ae2ec6c6fcb96a626157e0593d5e82a34fd403c1
+              SOURCE_SUBDIR build/cmake)
+  target_include_directories(libzstd_static INTERFACE ${zstd_SOURCE_DIR}/lib)
+  add_library(PkgConfig::zstd ALIAS libzstd_static)
 endif()
 
 find_package(dnnl QUIET)

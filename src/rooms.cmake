@@ -32,7 +32,7 @@ configure_file(src/normalizers/registry_list.h.in generated/normalizers/registry
 
 ssmax_room(base DEPENDS nlohmann_json::nlohmann_json spdlog::spdlog PkgConfig::xxhash Threads::Threads)
 ssmax_room(device DEPENDS base OpenMP::OpenMP_CXX DNNL::dnnl)
-ssmax_room(corpus DEPENDS base PkgConfig::pcre2)
+ssmax_room(corpus DEPENDS base PkgConfig::pcre2 ZLIB::ZLIB PkgConfig::zstd)
 ssmax_room(comm DEPENDS device)
 if(SSMAX_BUILT_WITH_MPI)
   # Of its libraries only the C one is used.

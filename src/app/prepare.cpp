@@ -65,7 +65,7 @@ void add_prepare(CLI::App& program) {
   command
       ->add_option("inputs", options->prepare.inputs,
                    "Text files (one document each), JSON Lines (.jsonl, {\"text\": ...} on each "
-                   "line), folders, globs")
+                   "line), both also as .gz or .zst, folders, globs")
       ->required();
   command
       ->add_option("--tokenizer", options->tokenizer,

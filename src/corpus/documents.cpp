@@ -3,7 +3,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <array>
 #include <cstring>
 
 #include "base/errors.h"
@@ -27,18 +27,23 @@ constexpr std::size_t kHashedBytes = 64 << 10;
 }
 
 bool is_binary(const path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  char block[4096];
-  stream.read(block, sizeof block);
-  return std::memchr(block, 0, static_cast<std::size_t>(stream.gcount())) != nullptr;
+  std::array<char, 4096> block{};
+  const std::size_t size = open_source(file)->read(block);
+  return std::memchr(block.data(), 0, size) != nullptr;
+}
+
+InputKind kind_of(const path& file) {
+  const bool packed = packing_of(file) != Packing::none;
+  const path inner = packed ? file.stem() : file;
+  const bool lines = inner.extension() == ".jsonl" || (packed && inner.extension() == ".json");
+  return lines ? InputKind::json_lines : InputKind::text;
 }
 
 void add_file(Inputs& inputs, const path& file) {
   std::error_code error;
   const auto bytes = static_cast<std::int64_t>(std::filesystem::file_size(file, error));
   if (error) fail(file, "cannot read its size: " + error.message());
-  const InputKind kind = file.extension() == ".jsonl" ? InputKind::json_lines : InputKind::text;
-  inputs.files.push_back({file, kind, bytes});
+  inputs.files.push_back({file, kind_of(file), bytes});
   inputs.bytes += bytes;
 }
 
@@ -89,10 +94,9 @@ PieceReader::PieceReader(std::span<const Input> inputs, std::int64_t piece_bytes
 void PieceReader::read_block() {
   const std::size_t before = held_.size();
   held_.resize(before + piece_bytes_);
-  stream_.read(held_.data() + before, static_cast<std::streamsize>(piece_bytes_));
-  held_.resize(before + static_cast<std::size_t>(stream_.gcount()));
-  if (stream_.bad()) fail(inputs_[at_].path, "cannot read: " + std::string(std::strerror(errno)));
-  ended_ = stream_.eof();
+  const std::size_t count = source_->read(std::span(held_).subspan(before));
+  held_.resize(before + count);
+  ended_ = count < piece_bytes_;
 }
 
 std::size_t PieceReader::last_cut(std::size_t searched) const {
@@ -108,14 +112,13 @@ std::optional<Piece> PieceReader::next() {
   while (true) {
     if (ended_ && held_.empty()) {
       // Between inputs; the very first comes here too.
-      if (stream_.is_open()) {
-        stream_.close();
+      if (source_ != nullptr) {
+        source_.reset();
         ++at_;
       }
       if (at_ == inputs_.size()) return std::nullopt;
-      stream_.clear();
-      stream_.open(inputs_[at_].path, std::ios::binary);
-      if (!stream_) fail(inputs_[at_].path, "cannot open: " + std::string(std::strerror(errno)));
+      source_ = open_source(inputs_[at_].path);
+      counted_ = 0;
       ended_ = false;
       starts_document_ = true;
       line_ = 1;
@@ -132,6 +135,8 @@ std::optional<Piece> PieceReader::next() {
     piece.line = line_;
     piece.starts_document = starts_document_;
     piece.document = document_;
+    piece.file_bytes = source_->consumed() - counted_;
+    counted_ = source_->consumed();
     piece.bytes.assign(held_, 0, cut);
     held_.erase(0, cut);
     if (input.kind == InputKind::json_lines) {

@@ -2,17 +2,20 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "corpus/byte_source.h"
+
 namespace ssmax::corpus {
 
 /// A text file is one document; a JSON Lines file (.jsonl) has one per line, {"text": "..."}.
+/// Either may be packed: .gz, .zst; packed .json is JSON Lines too, as in public data sets.
 enum class InputKind { text, json_lines };
 
 struct Input {
@@ -28,8 +31,9 @@ struct Inputs {
 };
 
 /// The files behind names of files, folders and globs, in the order given and sorted within each.
-/// Of a folder: every regular file below it that is not hidden, not behind a link and not binary
-/// (a NUL in its first 4 KiB). Error(data) for a name without files, or when all are empty.
+/// Of a folder: every regular file below it that is not hidden, not behind a link and, unpacked,
+/// not binary (a NUL in its first 4 KiB). Error(data) for a name without files, or when all are
+/// empty.
 Inputs find_inputs(std::span<const std::string> names);
 
 /// A part of an input that can be worked on alone: whole lines of a JSON Lines file, or a piece of
@@ -39,6 +43,7 @@ struct Piece {
   std::int64_t line = 1;        // of its first byte, in JSON Lines
   bool starts_document = true;  // of a text
   std::uint64_t document = 0;   // document_hash() of a text
+  std::int64_t file_bytes = 0;  // of the file, packed as it is, read for this piece
   std::string bytes;
 };
 
@@ -56,9 +61,10 @@ class PieceReader {
 
   std::span<const Input> inputs_;
   std::size_t piece_bytes_;
-  std::size_t at_ = 0;  // of the input that is open
-  std::ifstream stream_;
-  std::string held_;  // read, but not part of a piece yet
+  std::size_t at_ = 0;                  // of the input that is open
+  std::unique_ptr<ByteSource> source_;  // of the input that is open
+  std::int64_t counted_ = 0;            // bytes of its file that are part of a piece
+  std::string held_;                    // read, but not part of a piece yet
   bool ended_ = true;
   bool starts_document_ = true;
   std::int64_t line_ = 1;

@@ -133,7 +133,7 @@ class Encoding {
  private:
   Encoded encode(Encoder& encoder, const Piece& piece) const {
     Encoded encoded;
-    encoded.input_bytes = std::ssize(piece.bytes);
+    encoded.input_bytes = piece.file_bytes;
     visit_documents(piece, [&](std::string_view text, std::uint64_t hash, bool starts) {
       Encoded::Part& part = encoded.parts[is_chosen(hash, fraction_) ? 1 : 0];
       if (starts) {

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/errors.h"
+#include "corpus/megatron_index.h"
 
 namespace ssmax::corpus {
 
@@ -31,6 +32,33 @@ TokenType token_type_for(std::int64_t vocab_size) {
 }
 
 Shard::Shard(const std::filesystem::path& path) : file_(path, ErrorKind::data) {
+  std::int32_t magic = 0;
+  if (file_.size() >= kShardHeaderBytes) {
+    read_bytes(std::as_writable_bytes(std::span(&magic, 1)), 0);
+  }
+  std::error_code ignored;
+  const bool own = magic == kMagicUint16 || magic == kMagicUint32;
+  if (!own && std::filesystem::exists(megatron_index_path(path), ignored)) {
+    open_with_index();
+  } else {
+    open_with_header();
+  }
+  if (tokens_ == 0) fail(path, "offset 8: the shard holds zero tokens");
+}
+
+void Shard::open_with_index() {
+  const MegatronIndex index = read_megatron_index(megatron_index_path(path()));
+  header_bytes_ = 0;
+  type_ = index.type;
+  tokens_ = index.tokens;
+  if (bytes() != file_.size()) {
+    fail(path(), "expected " + std::to_string(bytes()) + " bytes by the index beside it, found " +
+                     std::to_string(file_.size()) + "; copy both files again");
+  }
+}
+
+void Shard::open_with_header() {
+  const std::filesystem::path& path = file_.path();
   const std::int64_t size = file_.size();
   if (size < kShardHeaderBytes) {
     fail(path, "expected a token shard with a header of 1024 bytes, found a file of " +
@@ -68,7 +96,6 @@ Shard::Shard(const std::filesystem::path& path) : file_(path, ErrorKind::data) {
                    std::to_string(size - kShardHeaderBytes) +
                    " bytes after the header; it is truncated or damaged, copy it again");
   }
-  if (tokens_ == 0) fail(path, "offset 8: the shard holds zero tokens");
 }
 
 void Shard::read(std::span<std::int32_t> out, std::int64_t first, std::int64_t vocab_size) const {
@@ -77,7 +104,7 @@ void Shard::read(std::span<std::int32_t> out, std::int64_t first, std::int64_t v
     fail(path(), "has " + std::to_string(tokens_) + " tokens; [" + std::to_string(first) + ", " +
                      std::to_string(first + count) + ") was asked for");
   }
-  const std::int64_t offset = kShardHeaderBytes + first * token_bytes(type_);
+  const std::int64_t offset = header_bytes_ + first * token_bytes(type_);
   const std::span<std::byte> raw = std::as_writable_bytes(out);
   if (type_ == TokenType::uint32) {
     read_bytes(raw, offset);

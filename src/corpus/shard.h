@@ -18,6 +18,7 @@ namespace ssmax::corpus {
 ///   header[3]  number of tokens, its high 32 bits (0 in every file below 2^32 tokens)
 /// The size of the file must agree with the count; where header[3] is 0 the count may have been cut
 /// to 32 bits by another program, and the size decides.
+/// A file without this header but with a Megatron index beside it (megatron_index.h) is read too.
 enum class TokenType { uint16, uint32 };
 
 inline constexpr std::int64_t kShardHeaderBytes = 1024;
@@ -41,7 +42,7 @@ class Shard {
   const std::filesystem::path& path() const { return file_.path(); }
   TokenType type() const { return type_; }
   std::int64_t tokens() const { return tokens_; }
-  std::int64_t bytes() const { return kShardHeaderBytes + tokens_ * token_bytes(type_); }
+  std::int64_t bytes() const { return header_bytes_ + tokens_ * token_bytes(type_); }
 
   /// Tokens [first, first + out.size()). Error(data) with file and offset when the file has become
   /// shorter, cannot be read, or holds an id >= vocab_size.
@@ -51,7 +52,11 @@ class Shard {
   void read_bytes(std::span<std::byte> out, std::int64_t offset) const { file_.read(out, offset); }
 
  private:
+  void open_with_header();
+  void open_with_index();
+
   base::InputFile file_;
+  std::int64_t header_bytes_ = kShardHeaderBytes;
   TokenType type_ = TokenType::uint16;
   std::int64_t tokens_ = 0;
 };

@@ -57,7 +57,7 @@ PreTokenCounts count_pre_tokens(const Inputs& inputs, int threads,
         return [&own](const Piece& piece) {
           visit_documents(piece,
                           [&](std::string_view text, std::uint64_t, bool) { own.add(text); });
-          return std::ssize(piece.bytes);
+          return piece.file_bytes;
         };
       },
       [&](std::int64_t bytes) {
