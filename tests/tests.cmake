@@ -93,6 +93,14 @@ if(Python3_FOUND)
   endforeach()
   ssmax_script_test(scripts.memory TIMEOUT 120 LABELS scripts
                     COMMAND scripts/check_memory.py $<TARGET_FILE:ssmax>)
+  ssmax_script_test(scripts.follow_metrics TIMEOUT 60 LABELS scripts
+                    COMMAND tests/scripts/follow_metrics_test.py)
+  # Where a Python with `datasets` is at hand: -DSSMAX_DATASETS_PYTHON=PATH.
+  set(SSMAX_DATASETS_PYTHON ${Python3_EXECUTABLE} CACHE FILEPATH "A Python with datasets, for a test")
+  ssmax_script_test(faults.prepare_dataset TIMEOUT 300 LABELS faults
+                    COMMAND tests/faults/prepare_dataset_test.py $<TARGET_FILE:ssmax>
+                            --python ${SSMAX_DATASETS_PYTHON})
+  set_tests_properties(faults.prepare_dataset PROPERTIES SKIP_RETURN_CODE 77)
   # The long form is scripts/kill_test.py alone: 200 kills.
   ssmax_script_test(faults.kill TIMEOUT 200 LABELS faults
                     COMMAND scripts/kill_test.py $<TARGET_FILE:ssmax> --kills 12 --seed 1)
