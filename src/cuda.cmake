@@ -24,8 +24,6 @@ message(STATUS "CUDA backend: ${SSMAX_WITH_CUDA}")
 
 file(GLOB_RECURSE SSMAX_CUDA_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/*_cuda.cu
      ${CMAKE_SOURCE_DIR}/src/*_cuda.cpp)
-# Attention joins when all of it compiles.
-list(FILTER SSMAX_CUDA_SOURCES EXCLUDE REGEX "/normalizers/")
 
 # The target cuda_backend; programs link it directly.
 function(ssmax_cuda_backend)

@@ -13,15 +13,16 @@ elseif(NOT SSMAX_SANITIZE)
 endif()
 
 function(ssmax_test_program program label prefix)
-  gtest_discover_tests(${program} TEST_PREFIX ${prefix}. DISCOVERY_TIMEOUT 60
-                       PROPERTIES LABELS "${label}" ${ARGN})
+  gtest_discover_tests(${program} TEST_PREFIX ${prefix}. DISCOVERY_TIMEOUT 60 ${ARGN}
+                       PROPERTIES LABELS "${label}")
 endfunction()
 
-# ssmax_tests(ROOM [ON_DEVICE] [LIBRARIES ...] [LABELS ...]): the program ROOM_tests. ON_DEVICE: the
-# same object files once more with a backend, as ROOM_simt_tests or ROOM_gpu_tests with that label;
-# tests ask support/test_device.h what they run on.
+# ssmax_tests(ROOM [ON_DEVICE] [DEVICE_FILTER filter] [LIBRARIES ...] [LABELS ...]): the program
+# ROOM_tests. ON_DEVICE: the same object files once more with a backend, as ROOM_simt_tests or
+# ROOM_gpu_tests with that label; tests ask support/test_device.h what they run on. DEVICE_FILTER:
+# only these of them.
 function(ssmax_tests room)
-  cmake_parse_arguments(TESTS "ON_DEVICE" "" "LIBRARIES;LABELS" ${ARGN})
+  cmake_parse_arguments(TESTS "ON_DEVICE" "DEVICE_FILTER" "LIBRARIES;LABELS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${room}/*_test.cpp)
   if(NOT sources)
     return()
@@ -37,7 +38,12 @@ function(ssmax_tests room)
     set(program ${room}_${SSMAX_TEST_BACKEND_LABEL}_tests)
     add_executable(${program})
     target_link_libraries(${program} PRIVATE ${room}_test_objects ${SSMAX_TEST_BACKEND})
-    ssmax_test_program(${program} ${SSMAX_TEST_BACKEND_LABEL} ${SSMAX_TEST_BACKEND_LABEL}.${room})
+    set(filter "")
+    if(TESTS_DEVICE_FILTER)
+      set(filter TEST_FILTER ${TESTS_DEVICE_FILTER})
+    endif()
+    ssmax_test_program(${program} ${SSMAX_TEST_BACKEND_LABEL} ${SSMAX_TEST_BACKEND_LABEL}.${room}
+                       ${filter})
   endif()
 endfunction()
 
@@ -47,7 +53,7 @@ ssmax_tests(corpus LIBRARIES corpus)
 ssmax_tests(comm LIBRARIES comm)
 ssmax_tests(params LIBRARIES params)
 ssmax_tests(kernels ON_DEVICE LIBRARIES kernels)
-ssmax_tests(normalizers LIBRARIES normalizers)
+ssmax_tests(normalizers ON_DEVICE DEVICE_FILTER *Device* LIBRARIES normalizers)
 ssmax_tests(optim LIBRARIES optim)
 ssmax_tests(checkpoint LIBRARIES checkpoint model)
 ssmax_tests(model LIBRARIES model checkpoint)

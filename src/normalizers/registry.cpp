@@ -9,7 +9,11 @@
 namespace ssmax::normalizers {
 
 const std::vector<NormalizerEntry>& entries() {
-  static const std::vector<NormalizerEntry> all = all_entries();
+  static const std::vector<NormalizerEntry> all = [] {
+    std::vector<NormalizerEntry> found = all_entries();
+    for (NormalizerEntry& entry : found) entry.has_cuda = entry.make(entry.options())->has_cuda();
+    return found;
+  }();
   return all;
 }
 

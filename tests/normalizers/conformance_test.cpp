@@ -1,11 +1,11 @@
+#include "normalizers/conformance.h"
+
 #include <gtest/gtest.h>
 
 #include <functional>
 
 #include "device/parallel.h"
 #include "normalizers/naive_attention.h"
-#include "normalizers/registry.h"
-#include "support/attention_case.h"
 
 namespace ssmax {
 namespace {
@@ -17,39 +17,12 @@ using test::Bf16;
 using test::Bias;
 using test::Documents;
 using test::Run;
-
-/// All combinations of the bools and enums of a section, nested ones included.
-void vary(const base::SectionInfo& info, const std::function<void*()>& object, std::size_t field,
-          const std::function<void()>& visit) {
-  if (field == info.fields.size()) {
-    visit();
-    return;
-  }
-  const base::FieldInfo& f = info.fields[field];
-  const auto rest = [&] { vary(info, object, field + 1, visit); };
-  if (f.type == base::FieldType::boolean) {
-    for (const bool value : {false, true}) {
-      *static_cast<bool*>(f.in(object())) = value;
-      rest();
-    }
-  } else if (f.type == base::FieldType::enumeration) {
-    for (const auto& name : f.names) {
-      f.write_enum(f.in(object()), name.value);
-      // A section whose kind is none has nothing else to say.
-      f.key == "kind" && name.name == "none" ? visit() : rest();
-    }
-  } else if (f.type == base::FieldType::section) {
-    vary(
-        f.section(), [&] { return f.in(object()); }, 0, rest);
-  } else {
-    rest();
-  }
-}
+using test::Scenario;
 
 std::vector<base::AnySection> variants(const kernels::NormalizerEntry& entry) {
   std::vector<base::AnySection> all;
   base::AnySection section = entry.options();
-  vary(
+  test::vary(
       section.info(), [&] { return section.object(); }, 0, [&] { all.push_back(section); });
   // Numbers at which small cases see more than the trivial part of the formula.
   if (entry.kind == "temperature") {
@@ -65,13 +38,6 @@ std::vector<base::AnySection> variants(const kernels::NormalizerEntry& entry) {
   }
   return all;
 }
-
-struct Scenario {
-  const char* name;
-  AttentionShape shape;
-  Documents documents;
-  Bias bias;
-};
 
 const std::vector<Scenario> kScenarios = {
     {"plain", {.time = 9}, Documents::one, Bias::none},
@@ -126,12 +92,7 @@ class Normalizer : public testing::TestWithParam<std::string> {
   }
 };
 
-std::vector<std::string> kinds() {
-  std::vector<std::string> names;
-  for (const auto& entry : normalizers::entries()) names.push_back(entry.kind);
-  return names;
-}
-INSTANTIATE_TEST_SUITE_P(All, Normalizer, testing::ValuesIn(kinds()),
+INSTANTIATE_TEST_SUITE_P(All, Normalizer, testing::ValuesIn(test::kinds()),
                          [](const auto& kind) { return kind.param; });
 
 // Both are the same sums in double, in other orders.
@@ -206,36 +167,13 @@ TEST_P(Normalizer, ParameterGradientsAreAdded) {
   });
 }
 
-struct Bounds {
-  double value;     // outputs and weights
-  double gradient;  // dq, dk, dv
-  double scale;     // dc and the gradients of row scales
-  double sink;
-};
-
-void expect_close(const AttentionResult& found, const AttentionResult& exact,
-                  const std::vector<kernels::NormalizerParameter>& names, const Bounds& bounds) {
-  EXPECT_LT(test::relative_rms(found.c, exact.c), 1e-6);
-  EXPECT_LT(test::relative_rms(found.weights, exact.weights), 3e-6);
-  EXPECT_LT(test::relative_rms(found.out, exact.out), bounds.value);
-  EXPECT_LT(test::relative_rms(found.dq, exact.dq), bounds.gradient);
-  EXPECT_LT(test::relative_rms(found.dk, exact.dk), bounds.gradient);
-  EXPECT_LT(test::relative_rms(found.dv, exact.dv), bounds.gradient);
-  EXPECT_LT(test::relative_rms(found.dc, exact.dc), bounds.scale);
-  for (std::size_t i = 0; i < exact.dparameters.size(); ++i) {
-    EXPECT_LT(test::relative_rms(found.dparameters[i], exact.dparameters[i]),
-              names[i].name == "sink" ? bounds.sink : bounds.scale)
-        << names[i].name;
-  }
-}
-
 // Scores reach 30 with a rounding of 2^-24 each: 2e-6 in a weight. Gradients subtract such weights'
 // products, up to ten times smaller than their parts.
 TEST_P(Normalizer, Fp32AgreesWithDouble) {
   for_all(kTiledScenarios, [](const auto&, const auto& normalizer, const auto& c) {
-    expect_close(test::run_attention<float>(normalizer, c),
-                 test::run_attention<double>(normalizer, c), normalizer.parameters(),
-                 {3e-6, 2e-5, 5e-5, 5e-5});
+    test::expect_close(test::run_attention<float>(normalizer, c),
+                       test::run_attention<double>(normalizer, c), normalizer.parameters(),
+                       {3e-6, 2e-5, 5e-5, 5e-5});
   });
 }
 
@@ -244,19 +182,10 @@ TEST_P(Normalizer, Fp32AgreesWithDouble) {
 // sink's gradient reads the rounded output, and its sum over rows cancels some.
 TEST_P(Normalizer, Bf16AgreesWithDouble) {
   for_all(kTiledScenarios, [](const auto&, const auto& normalizer, const auto& c) {
-    expect_close(test::run_attention<Bf16>(normalizer, c),
-                 test::run_attention<double>(normalizer, c), normalizer.parameters(),
-                 {2e-3, 2e-3, 5e-5, 1e-2});
+    test::expect_close(test::run_attention<Bf16>(normalizer, c),
+                       test::run_attention<double>(normalizer, c), normalizer.parameters(),
+                       {2e-3, 2e-3, 5e-5, 1e-2});
   });
-}
-
-void expect_same_bits(const AttentionResult& a, const AttentionResult& b) {
-  for (const auto member : {&AttentionResult::c, &AttentionResult::out, &AttentionResult::rows,
-                            &AttentionResult::dq, &AttentionResult::dk, &AttentionResult::dv,
-                            &AttentionResult::dc, &AttentionResult::weights}) {
-    EXPECT_EQ(a.*member, b.*member);
-  }
-  EXPECT_EQ(a.dparameters, b.dparameters);
 }
 
 TEST_P(Normalizer, RepeatsAndThreadsGiveTheSameBits) {
@@ -265,34 +194,11 @@ TEST_P(Normalizer, RepeatsAndThreadsGiveTheSameBits) {
             device::set_cpu_threads(1);
             const AttentionResult first = test::run_attention<float>(normalizer, c);
             const AttentionResult half = test::run_attention<Bf16>(normalizer, c);
-            expect_same_bits(test::run_attention<float>(normalizer, c), first);
+            test::expect_same_bits(test::run_attention<float>(normalizer, c), first);
             device::set_cpu_threads(2);
-            expect_same_bits(test::run_attention<float>(normalizer, c), first);
-            expect_same_bits(test::run_attention<Bf16>(normalizer, c), half);
+            test::expect_same_bits(test::run_attention<float>(normalizer, c), first);
+            test::expect_same_bits(test::run_attention<Bf16>(normalizer, c), half);
           });
-}
-
-/// Query t alone, with the keys up to it as its cache.
-AttentionCase single_query(const AttentionCase& c, std::int64_t t) {
-  const AttentionShape& s = c.shape;
-  AttentionCase one = c;
-  one.shape.time = 1;
-  one.shape.first_position = s.first_position + t;
-  one.shape.spare_keys = s.keys() - one.shape.first_position - 1;
-  one.first_key.clear();
-  const auto row = static_cast<std::size_t>(s.heads * s.head_size);
-  for (auto* rows : {&one.q, &one.dout}) {
-    const std::vector<double> all = *rows;
-    rows->clear();
-    for (std::int64_t b = 0; b < s.batch; ++b) {
-      const auto from = all.begin() + (b * s.time + t) * static_cast<std::int64_t>(row);
-      rows->insert(rows->end(), from, from + static_cast<std::int64_t>(row));
-    }
-  }
-  for (std::int64_t b = 0; b < s.batch && !c.first_key.empty(); ++b) {
-    one.first_key.push_back(static_cast<std::int32_t>(c.first(b, t)));
-  }
-  return one;
 }
 
 // Double runs the same sums in the same order. In fp32 the dot products of few queries are summed
@@ -303,7 +209,7 @@ TEST_P(Normalizer, RowsOneByOneAreTheWholePass) {
     const AttentionResult whole = test::run_attention<double>(normalizer, c, Run::forward);
     const AttentionResult whole32 = test::run_attention<float>(normalizer, c, Run::forward);
     for (std::int64_t t = 0; t < s.time; ++t) {
-      const AttentionCase one = single_query(c, t);
+      const AttentionCase one = test::single_query(c, t);
       const AttentionResult row = test::run_attention<double>(normalizer, one, Run::forward);
       const AttentionResult row32 = test::run_attention<float>(normalizer, one, Run::forward);
       const std::int64_t width = s.heads * s.head_size;
@@ -325,9 +231,9 @@ TEST_P(Normalizer, TiesGoToTheFirstKeyEverywhere) {
       std::copy(key, key + row, key + row);
       if (std::distance(key, c.k.end()) <= 3 * row) break;
     }
-    expect_close(test::run_attention<float>(normalizer, c),
-                 test::run_attention<double>(normalizer, c), normalizer.parameters(),
-                 {3e-6, 2e-5, 5e-5, 5e-5});
+    test::expect_close(test::run_attention<float>(normalizer, c),
+                       test::run_attention<double>(normalizer, c), normalizer.parameters(),
+                       {3e-6, 2e-5, 5e-5, 5e-5});
   });
 }
 

@@ -76,7 +76,8 @@ template <Weighting W, class Shape>
 constexpr std::int64_t query_pass_shared_bytes() {
   return (2 * Shape::kQueries + 4 * Shape::kKeys) * Shape::kD *
              static_cast<std::int64_t>(sizeof(Bf16)) +
-         Shape::kQueries * static_cast<std::int64_t>(sizeof(BackwardRow<W>));
+         Shape::kQueries * static_cast<std::int64_t>(sizeof(BackwardRow<W>)) +
+         static_cast<std::int64_t>(sizeof(QueryTile));
 }
 
 /// Sums over a thread's columns of one row, in fp32 before anything is rounded.
@@ -146,14 +147,16 @@ class QueryPass {
 
   __device__ explicit QueryPass(const BackwardArguments<W>& arguments)
       : a_(arguments),
-        tile_(arguments.in, Shape::kQueries),
         q_{device::dynamic_shared<Bf16>()},
         dout_{q_.data + Shape::kQueries * kD},
         keys_{dout_.data + Shape::kQueries * kD},
         rows_(reinterpret_cast<BackwardRow<W>*>(keys_.data + 4 * kKeys * kD)),
-        warp_row_(static_cast<int>(threadIdx.x) / 32 * 16 * kM) {}
+        tile_(*reinterpret_cast<QueryTile*>(rows_ + Shape::kQueries)),
+        warp_row_(device::warp_id() * 16 * kM) {}
 
   __device__ void run() {
+    if (threadIdx.x == 0) tile_.set(a_.in, Shape::kQueries);
+    __syncthreads();
     load_tile<Shape::kQueries, Shape::kThreads>(q_, a_.in.q.at(tile_.b, tile_.t, tile_.h),
                                                 a_.in.q.time_stride, tile_.rows, a_.in.q.head_size);
     load_tile<Shape::kQueries, Shape::kThreads>(dout_, a_.dout.at(tile_.b, tile_.t, tile_.h),
@@ -162,8 +165,9 @@ class QueryPass {
     prepare_rows();
     device::copy_async_wait<0>();
     __syncthreads();
+    if (device::warp_id() == 0) tile_.template find_keys<Shape::kQueries>(a_.in, rows_);
     estimate_d();
-    const KeyRange range = tile_.template key_range<Shape::kQueries>(a_.in, rows_);
+    const KeyRange& range = tile_.range;
     const float slope2 = a_.in.slope(tile_.h) * kLog2E;
     const BackwardRow<W>* rows = rows_ + warp_row_ + place_.row;
     clear(dq_);
@@ -295,11 +299,11 @@ class QueryPass {
 
   const BackwardArguments<W>& a_;
   const Place place_;
-  const QueryTile tile_;
   const Tile<kD> q_;
   const Tile<kD> dout_;
   const Tile<kD> keys_;  // two stages of keys and values
   BackwardRow<W>* const rows_;
+  QueryTile& tile_;
   const int warp_row_;
   RowSums sums_[kM][2];
   Accumulators<kM, kKeys> s_;
@@ -325,11 +329,42 @@ struct KeyPassShape {
   static constexpr int kQueries = kHeadSize == 64 ? 32 : 64;
 };
 
+/// Keys [key, key + keys) of a key/value head of sequence b, and the queries that see any of them:
+/// `tiles` tiles from `begin` in each head of the group. In shared memory as QueryTile is.
+struct KeyTile {
+  int b;
+  int group;
+  int key;
+  int keys;
+  int used;  ///< of the keys; those after the last position may never have been written
+  int begin;
+  int tiles;
+  int steps;  ///< tiles of all heads
+
+  template <class T>
+  __device__ void set(const DeviceInputs<T>& in, int most_keys) {
+    const int groups = in.heads / in.heads_per_group;
+    b = static_cast<int>(blockIdx.x) / groups;
+    group = static_cast<int>(blockIdx.x) % groups;
+    key = static_cast<int>(blockIdx.y) * most_keys;
+    keys = smaller(most_keys, in.keys - key);
+    used = smaller(keys, in.first_position + in.time - key);
+  }
+  /// Queries below `end` may see keys.
+  template <class T>
+  __device__ void set_queries(const DeviceInputs<T>& in, int end, int queries) {
+    begin = larger(0, key - in.first_position) / queries * queries;
+    tiles = end > begin ? (end - begin + queries - 1) / queries : 0;
+    steps = tiles * in.heads_per_group;
+  }
+};
+
 template <Weighting W, class Shape>
 constexpr std::int64_t key_pass_shared_bytes() {
   return (2 * Shape::kKeys + 4 * Shape::kQueries) * Shape::kD *
              static_cast<std::int64_t>(sizeof(Bf16)) +
-         2 * Shape::kQueries * static_cast<std::int64_t>(sizeof(BackwardRow<W>));
+         2 * Shape::kQueries * static_cast<std::int64_t>(sizeof(BackwardRow<W>)) +
+         static_cast<std::int64_t>(sizeof(KeyTile));
 }
 
 /// s becomes the weights and g the gradients of the scores; both transposed: rows are keys and
@@ -365,8 +400,8 @@ __device__ void differentiate_columns(float (&s)[kM][kN][4], float (&g)[kM][kN][
           const KeyTerms<W> terms(row, x2, shift2, seen);
           float dx = terms.slope * gradient - terms.pull * d;
           if constexpr (W::kFixesExtremes) {
-            dx += at == known.ends.argmin ? known.ends.at_min : 0.0F;
-            dx += at == known.ends.argmax ? known.ends.at_max : 0.0F;
+            if (at == known.ends.argmin) dx += known.ends.at_min;
+            if (at == known.ends.argmax) dx += known.ends.at_max;
           }
           gradient = dx * coefficient;
           score = terms.weight;
@@ -386,50 +421,40 @@ class KeyPass {
 
   __device__ explicit KeyPass(const BackwardArguments<W>& arguments)
       : a_(arguments),
-        groups_(arguments.in.heads / arguments.in.heads_per_group),
-        b_(static_cast<int>(blockIdx.x) / groups_),
-        group_(static_cast<int>(blockIdx.x) % groups_),
-        key_(static_cast<int>(blockIdx.y) * kKeys),
         keys_{device::dynamic_shared<Bf16>()},
         values_{keys_.data + kKeys * kD},
         stages_{values_.data + kKeys * kD},
         rows_(reinterpret_cast<BackwardRow<W>*>(stages_.data + 4 * kQueries * kD)),
-        warp_row_(static_cast<int>(threadIdx.x) / 32 * 16 * kM) {}
+        tile_(*reinterpret_cast<KeyTile*>(rows_ + 2 * kQueries)),
+        warp_row_(device::warp_id() * 16 * kM) {}
 
   __device__ void run() {
-    const int keys = std::min(kKeys, a_.in.keys - key_);
-    // Keys after the last position may never have been written.
-    const int used = std::min(keys, a_.in.first_position + a_.in.time - key_);
-    load_tile<kKeys, Shape::kThreads>(keys_, a_.in.k.at(b_, key_, group_), a_.in.k.time_stride,
-                                      used, a_.in.k.head_size);
-    load_tile<kKeys, Shape::kThreads>(values_, a_.in.v.at(b_, key_, group_), a_.in.v.time_stride,
-                                      used, a_.in.v.head_size);
+    if (threadIdx.x == 0) tile_.set(a_.in, kKeys);
+    __syncthreads();
+    load_tile<kKeys, Shape::kThreads>(keys_, a_.in.k.at(tile_.b, tile_.key, tile_.group),
+                                      a_.in.k.time_stride, tile_.used, a_.in.k.head_size);
+    load_tile<kKeys, Shape::kThreads>(values_, a_.in.v.at(tile_.b, tile_.key, tile_.group),
+                                      a_.in.v.time_stride, tile_.used, a_.in.v.head_size);
     device::copy_async_commit();
     clear(dk_);
     clear(dv_);
-    const int begin = std::max(0, key_ - a_.in.first_position) / kQueries * kQueries;
-    const int end = query_end(used);
-    const int tiles = end > begin ? (end - begin + kQueries - 1) / kQueries : 0;
-    const int steps = tiles * a_.in.heads_per_group;
-    if (steps > 0) load(0, group_ * a_.in.heads_per_group, begin);
-    for (int step = 0; step < steps; ++step) {
-      const int h = group_ * a_.in.heads_per_group + step / tiles;
-      const int t = begin + step % tiles * kQueries;
+    const int end = query_end();
+    if (threadIdx.x == 0) tile_.set_queries(a_.in, end, kQueries);
+    __syncthreads();
+    if (tile_.steps > 0) load(0);
+    for (int step = 0; step < tile_.steps; ++step) {
       device::copy_async_wait<0>();
       __syncthreads();  // this tile is there; nobody reads the one before
-      if (step + 1 < steps) {
-        load((step + 1) & 1, group_ * a_.in.heads_per_group + (step + 1) / tiles,
-             begin + (step + 1) % tiles * kQueries);
-      }
-      add_tile(step & 1, h, t);
+      if (step + 1 < tile_.steps) load(step + 1);
+      add_tile(step);
     }
     device::copy_async_wait<0>();
     __syncthreads();
     const auto one = [](int, int) { return 1.0F; };
-    store_rows(a_.dk.at(b_, key_ + warp_row_, group_), a_.dk.time_stride, keys - warp_row_,
-               a_.dk.head_size, dk_, keys_, warp_row_, one);
-    store_rows(a_.dv.at(b_, key_ + warp_row_, group_), a_.dv.time_stride, keys - warp_row_,
-               a_.dv.head_size, dv_, values_, warp_row_, one);
+    store_rows(a_.dk.at(tile_.b, tile_.key + warp_row_, tile_.group), a_.dk.time_stride,
+               tile_.keys - warp_row_, a_.dk.head_size, dk_, keys_, warp_row_, one);
+    store_rows(a_.dv.at(tile_.b, tile_.key + warp_row_, tile_.group), a_.dv.time_stride,
+               tile_.keys - warp_row_, a_.dv.head_size, dv_, values_, warp_row_, one);
   }
 
  private:
@@ -438,24 +463,32 @@ class KeyPass {
   }
 
   /// After the last query that sees any of the keys; every thread calls it.
-  __device__ int query_end(int used) {
-    if (used <= 0) return 0;
+  __device__ int query_end() const {
+    if (tile_.used <= 0) return 0;
     if (a_.in.first_key == nullptr) return a_.in.time;
     int end = 0;
     for (int t = static_cast<int>(threadIdx.x); t < a_.in.time; t += Shape::kThreads) {
-      if (a_.in.first(b_, t) < key_ + used) end = t + 1;
+      if (a_.in.first(tile_.b, t) < tile_.key + tile_.used) end = t + 1;
     }
     return device::block_max(end);
   }
 
-  __device__ void load(int stage, int h, int t) {
+  __device__ int head(int step) const {
+    return tile_.group * a_.in.heads_per_group + step / tile_.tiles;
+  }
+  __device__ int first_query(int step) const { return tile_.begin + step % tile_.tiles * kQueries; }
+
+  __device__ void load(int step) {
+    const int stage = step & 1;
+    const int h = head(step);
+    const int t = first_query(step);
     const int rows = a_.in.time - t;
-    load_tile<kQueries, Shape::kThreads>(stage_tile(stage, 0), a_.in.q.at(b_, t, h),
+    load_tile<kQueries, Shape::kThreads>(stage_tile(stage, 0), a_.in.q.at(tile_.b, t, h),
                                          a_.in.q.time_stride, rows, a_.in.q.head_size);
-    load_tile<kQueries, Shape::kThreads>(stage_tile(stage, 1), a_.dout.at(b_, t, h),
+    load_tile<kQueries, Shape::kThreads>(stage_tile(stage, 1), a_.dout.at(tile_.b, t, h),
                                          a_.dout.time_stride, rows, a_.dout.head_size);
     constexpr int kParts = static_cast<int>(sizeof(BackwardRow<W>)) / 16;
-    const auto* from = reinterpret_cast<const uint4*>(a_.rows + a_.in.row(b_, h, t));
+    const auto* from = reinterpret_cast<const uint4*>(a_.rows + a_.in.row(tile_.b, h, t));
     auto* to = reinterpret_cast<uint4*>(rows_ + stage * kQueries);
     for (int i = static_cast<int>(threadIdx.x); i < kQueries * kParts; i += Shape::kThreads) {
       const bool take = i / kParts < rows;
@@ -465,17 +498,20 @@ class KeyPass {
     device::copy_async_commit();
   }
 
-  __device__ void add_tile(int stage, int h, int t) {
+  __device__ void add_tile(int step) {
+    const int stage = step & 1;
+    const int t = first_query(step);
     const Tile<kD> q = stage_tile(stage, 0);
     const Tile<kD> dout = stage_tile(stage, 1);
     const BackwardRow<W>* rows = rows_ + stage * kQueries + place_.column;
-    const int key = key_ + warp_row_ + place_.row;
+    const int key = tile_.key + warp_row_ + place_.row;
     multiply_rows(s_, keys_, warp_row_, q);
     multiply_rows(g_, values_, warp_row_, dout);
     const bool general = a_.in.first_key != nullptr || a_.in.alibi != nullptr ||
-                         t + kQueries > a_.in.time || a_.in.first_position + t < key_ + kKeys - 1;
+                         t + kQueries > a_.in.time ||
+                         a_.in.first_position + t < tile_.key + kKeys - 1;
     if (general) {
-      const float slope2 = a_.in.slope(h) * kLog2E;
+      const float slope2 = a_.in.slope(head(step)) * kLog2E;
       differentiate_columns<true>(s_, g_, rows, slope2, key, a_.weighting);
     } else {
       differentiate_columns<false>(s_, g_, rows, 0.0F, key, a_.weighting);
@@ -486,14 +522,11 @@ class KeyPass {
 
   const BackwardArguments<W>& a_;
   const Place place_;
-  const int groups_;
-  const int b_;
-  const int group_;
-  const int key_;
   const Tile<kD> keys_;
   const Tile<kD> values_;
   const Tile<kD> stages_;  // two stages of queries and dO
   BackwardRow<W>* const rows_;
+  KeyTile& tile_;
   const int warp_row_;
   Accumulators<kM, kQueries> s_;
   Accumulators<kM, kQueries> g_;

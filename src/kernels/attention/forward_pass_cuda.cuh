@@ -37,7 +37,8 @@ template <Weighting W, class Shape>
 constexpr std::int64_t forward_shared_bytes() {
   return (Shape::kQueries + 2 * Shape::kKeys) * Shape::kD *
              static_cast<std::int64_t>(sizeof(Bf16)) +
-         Shape::kQueries * static_cast<std::int64_t>(sizeof(ForwardRow<W>));
+         Shape::kQueries * static_cast<std::int64_t>(sizeof(ForwardRow<W>)) +
+         static_cast<std::int64_t>(sizeof(QueryTile));
 }
 
 /// The statistic of a thread's rows while keys come, in the units of the scores: the scale is
@@ -224,20 +225,23 @@ class ForwardPass {
 
   __device__ explicit ForwardPass(const ForwardArguments<W>& arguments)
       : a_(arguments),
-        tile_(arguments.in, Shape::kQueries),
         q_{device::dynamic_shared<Bf16>()},
         keys_{q_.data + Shape::kQueries * kD},
         values_{keys_.data + kKeys * kD},
         rows_(reinterpret_cast<ForwardRow<W>*>(values_.data + kKeys * kD)),
-        warp_row_(static_cast<int>(threadIdx.x) / 32 * 16 * kM) {}
+        tile_(*reinterpret_cast<QueryTile*>(rows_ + Shape::kQueries)),
+        warp_row_(device::warp_id() * 16 * kM) {}
 
   __device__ void run() {
+    if (threadIdx.x == 0) tile_.set(a_.in, Shape::kQueries);
+    __syncthreads();
     prepare_rows();
     __syncthreads();
-    range_ = tile_.template key_range<Shape::kQueries>(a_.in, rows_);
+    if (device::warp_id() == 0) tile_.template find_keys<Shape::kQueries>(a_.in, rows_);
     load_tile<Shape::kQueries, Shape::kThreads>(q_, a_.in.q.at(tile_.b, tile_.t, tile_.h),
                                                 a_.in.q.time_stride, tile_.rows, a_.in.q.head_size);
-    clear(o_);
+    device::copy_async_commit();
+    __syncthreads();
     if constexpr (OnePassWeighting<W>) {
       flip_queries();
       run_one_pass();
@@ -266,7 +270,6 @@ class ForwardPass {
   /// The sign of a row's scale goes into its queries, which is exact; its size stays with the
   /// scores.
   __device__ void flip_queries() {
-    device::copy_async_commit();
     device::copy_async_wait<0>();
     __syncthreads();
     const int r = static_cast<int>(threadIdx.x);
@@ -281,23 +284,24 @@ class ForwardPass {
 
   __device__ void load(Tile<kD> to, const Heads<const Bf16>& from, int key) {
     load_tile<kKeys, Shape::kThreads>(to, from.at(tile_.b, key, tile_.group), from.time_stride,
-                                      range_.end - key, from.head_size);
+                                      tile_.range.end - key, from.head_size);
     device::copy_async_commit();
   }
 
   /// For every tile of keys: scores, then `weigh(general, key)`, then its part of the output.
   template <class Weigh>
   __device__ void for_each_tile(const Weigh& weigh_tile) {
-    load(keys_, a_.in.k, range_.begin);
-    for (int key = range_.begin; key < range_.end; key += kKeys) {
+    clear(o_);
+    load(keys_, a_.in.k, tile_.range.begin);
+    for (int key = tile_.range.begin; key < tile_.range.end; key += kKeys) {
       device::copy_async_wait<0>();
       __syncthreads();  // keys are there; nobody reads the values of the tile before
       load(values_, a_.in.v, key);
       multiply_rows(s_, q_, warp_row_, keys_);
       device::copy_async_wait<0>();
       __syncthreads();  // values are there; nobody reads these keys any more
-      if (key + kKeys < range_.end) load(keys_, a_.in.k, key + kKeys);
-      weigh_tile(range_.is_general(key, kKeys), key + place_.column);
+      if (key + kKeys < tile_.range.end) load(keys_, a_.in.k, key + kKeys);
+      weigh_tile(tile_.range.is_general(key, kKeys), key + place_.column);
       multiply_add_tile(o_, s_, values_);
     }
   }
@@ -358,15 +362,15 @@ class ForwardPass {
   __device__ void find_rows(float slope2) {
     Ends ends[kM][2];
     const ForwardRow<W>* rows = rows_ + warp_row_ + place_.row;
-    load(keys_, a_.in.k, range_.begin);
+    load(keys_, a_.in.k, tile_.range.begin);
     Tile<kD> now = keys_;
     Tile<kD> next = values_;
-    for (int key = range_.begin; key < range_.end; key += kKeys) {
+    for (int key = tile_.range.begin; key < tile_.range.end; key += kKeys) {
       device::copy_async_wait<0>();
       __syncthreads();
-      if (key + kKeys < range_.end) load(next, a_.in.k, key + kKeys);
+      if (key + kKeys < tile_.range.end) load(next, a_.in.k, key + kKeys);
       multiply_rows(s_, q_, warp_row_, now);
-      if (range_.is_general(key, kKeys)) {
+      if (tile_.range.is_general(key, kKeys)) {
         find_ends<true>(ends, s_, rows, slope2, key + place_.column);
       } else {
         find_ends<false>(ends, s_, rows, slope2, key + place_.column);
@@ -418,13 +422,12 @@ class ForwardPass {
 
   const ForwardArguments<W>& a_;
   const Place place_;
-  const QueryTile tile_;
   const Tile<kD> q_;
   const Tile<kD> keys_;
   const Tile<kD> values_;
   ForwardRow<W>* const rows_;
+  QueryTile& tile_;
   const int warp_row_;
-  KeyRange range_;
   Accumulators<kM, kKeys> s_;
   Accumulators<kM, kD> o_;
 };

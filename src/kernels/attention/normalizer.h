@@ -107,6 +107,9 @@ class AttentionNormalizer {
                                   const ConstTensor& dc, std::span<const ConstTensor> parameters,
                                   const RowLengths& lengths) const = 0;
 
+  /// Whether this program contains its kernels.
+  virtual bool has_cuda() const = 0;
+
   /// Values of each row that the backward needs.
   virtual std::int64_t row_values() const = 0;
 

@@ -39,6 +39,11 @@ class NormalizerOf : public AttentionNormalizer {
                             scale_parameters(parameters), lengths, scale_);
   }
 
+  bool has_cuda() const override {
+    return device::is_linked<cuda::attention_forward<W>>() &&
+           device::is_linked<cuda::row_scale<Length>>();
+  }
+
   std::int64_t row_values() const override { return W::kRowValues; }
 
   void forward(Stream& stream, const HeadsView& out, const AttentionSaved& saved,

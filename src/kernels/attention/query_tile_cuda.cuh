@@ -1,7 +1,5 @@
 #pragma once
 
-#include <algorithm>
-
 #include "kernels/attention/tile_cuda.cuh"
 
 /// What the passes with stationary queries share: the block's queries, the range of keys that they
@@ -21,22 +19,24 @@ struct KeyRange {
   }
 };
 
-/// Queries [t, t + rows) of head h of sequence b; the tiles with the most keys come first.
+/// Queries [t, t + rows) of head h of sequence b; the tiles with the most keys come first. Lies in
+/// shared memory, where it costs no registers between its uses.
 struct QueryTile {
   int b;
   int h;
   int group;
   int t;
   int rows;
+  KeyRange range;
 
   template <class T>
-  __device__ QueryTile(const DeviceInputs<T>& in, int queries)
-      : b(static_cast<int>(blockIdx.x) / in.heads),
-        h(static_cast<int>(blockIdx.x) % in.heads),
-        group(h / in.heads_per_group),
-        t(static_cast<int>(gridDim.y - 1 - blockIdx.y) * queries),
-        rows(in.time - t < queries ? in.time - t : queries) {}
-
+  __device__ void set(const DeviceInputs<T>& in, int queries) {
+    b = static_cast<int>(blockIdx.x) / in.heads;
+    h = static_cast<int>(blockIdx.x) % in.heads;
+    group = h / in.heads_per_group;
+    t = static_cast<int>(gridDim.y - 1 - blockIdx.y) * queries;
+    rows = smaller(queries, in.time - t);
+  }
   template <class T>
   __device__ float row_scale(const DeviceInputs<T>& in, int r) const {
     return r < rows ? in.row_scale[in.row(b, h, t) + r] : 0.0F;
@@ -48,26 +48,28 @@ struct QueryTile {
     return {first, in.first_position + t + r + 1 - first};
   }
 
-  /// Every warp finds it from rows[r].visible.
+  /// Sets the range from tile_rows[r].visible; one warp calls it.
   template <int kQueries, class T, class Row>
-  __device__ KeyRange key_range(const DeviceInputs<T>& in, const Row* tile_rows) const {
+  __device__ void find_keys(const DeviceInputs<T>& in, const Row* tile_rows) {
     const int end = in.first_position + t + rows;
     int least = 0;
     int most = 0;
     if (in.first_key != nullptr) {
       least = end;
-      for (int r = static_cast<int>(threadIdx.x) & 31; r < kQueries; r += 32) {
+      for (int r = device::lane_id(); r < kQueries; r += 32) {
         const Visible visible = tile_rows[r].visible;
         if (visible.count == 0) continue;
-        least = std::min(least, visible.first);
-        most = std::max(most, visible.first);
+        least = smaller(least, visible.first);
+        most = larger(most, visible.first);
       }
       for (int distance = 16; distance > 0; distance /= 2) {
-        least = std::min(least, __shfl_xor_sync(kAllLanes, least, distance));
-        most = std::max(most, __shfl_xor_sync(kAllLanes, most, distance));
+        least = smaller(least, __shfl_xor_sync(kAllLanes, least, distance));
+        most = larger(most, __shfl_xor_sync(kAllLanes, most, distance));
       }
     }
-    return {least, end, most, in.alibi == nullptr ? in.first_position + t + 1 : 0};
+    if (device::lane_id() == 0) {
+      range = {least, end, most, in.alibi == nullptr ? in.first_position + t + 1 : 0};
+    }
   }
 };
 

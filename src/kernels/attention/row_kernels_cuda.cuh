@@ -36,7 +36,7 @@ struct RowBlock {
     h = head % in.heads;
     group = h / in.heads_per_group;
     t = block % per_head * kRowsAtOnce;
-    rows = std::min(kRowsAtOnce, in.time - t);
+    rows = smaller(kRowsAtOnce, in.time - t);
   }
 };
 
@@ -275,7 +275,7 @@ struct Columns {
 
   __device__ explicit Columns(int size)
       : width((size + 31) / 32 * 32),
-        parts(std::max(1, kRowThreads * 2 / width)),
+        parts(larger(1, kRowThreads * 2 / width)),
         d(static_cast<int>(threadIdx.x) % width),
         part(static_cast<int>(threadIdx.x) / width) {}
 };
@@ -319,7 +319,7 @@ __global__ void __launch_bounds__(kColumnThreads)
   const RowBlock block(in, chunk.first_block + static_cast<int>(blockIdx.x));
   const int split = static_cast<int>(blockIdx.y);
   const int begin = split * splits.keys;
-  const int end = std::min(begin + splits.keys, in.first_position + block.t + block.rows);
+  const int end = smaller(begin + splits.keys, in.first_position + block.t + block.rows);
   const Columns at(from.head_size);
   float* shared = device::dynamic_shared<float>();  // weights (kRowsAtOnce, kColumnThreads)
   float sums[kRowsAtOnce] = {};
@@ -335,7 +335,7 @@ __global__ void __launch_bounds__(kColumnThreads)
     }
     __syncthreads();
     if (at.part < at.parts && at.d < from.head_size) {
-      const int count = std::min(kColumnThreads, end - base);
+      const int count = smaller(kColumnThreads, end - base);
       for (int j = at.part; j < count; j += at.parts) {
         const float value = device::load_one(from.at(block.b, base + j, block.group) + at.d);
 #pragma unroll
@@ -402,10 +402,9 @@ __global__ void __launch_bounds__(kColumnThreads)
     const int h = group * in.heads_per_group + i;
     const int head_block = (b * in.heads + h) * per_head;
     // Queries of this head that lie in the chunk and can see the first of the keys.
-    const int begin = std::max(std::max(chunk.first_block - head_block, 0) * kRowsAtOnce,
-                               key - in.first_position);
-    const int end =
-        std::min((chunk.first_block + chunk.blocks - head_block) * kRowsAtOnce, in.time);
+    const int begin =
+        larger(larger(chunk.first_block - head_block, 0) * kRowsAtOnce, key - in.first_position);
+    const int end = smaller((chunk.first_block + chunk.blocks - head_block) * kRowsAtOnce, in.time);
     const std::int64_t first_slot =
         static_cast<std::int64_t>(head_block - chunk.first_block) * kRowsAtOnce;
     for (int base = begin; base < end; base += kColumnThreads) {
@@ -422,7 +421,7 @@ __global__ void __launch_bounds__(kColumnThreads)
       }
       __syncthreads();
       if (at.part < at.parts && at.d < from.head_size) {
-        const int count = std::min(kColumnThreads, end - base);
+        const int count = smaller(kColumnThreads, end - base);
         for (int t = at.part; t < count; t += at.parts) {
           const float value = device::load_one(from.at(b, base + t, h) + at.d);
 #pragma unroll
@@ -435,7 +434,7 @@ __global__ void __launch_bounds__(kColumnThreads)
   }
   add_parts(sums, at, shared);
   if (at.part != 0 || at.d >= from.head_size) return;
-  for (int r = 0; r < std::min(kRowsAtOnce, in.keys - key); ++r) {
+  for (int r = 0; r < smaller(kRowsAtOnce, in.keys - key); ++r) {
     to[((static_cast<std::int64_t>(b) * in.keys + key + r) * groups + group) * from.head_size +
        at.d] += sums[r];
   }

@@ -21,6 +21,10 @@ inline constexpr float kLn2 = 0.69314718055994530942F;
 /// Score of a masked key: far below any, and finite, so that times 0 it is 0.
 inline constexpr float kMasked = -1e30F;
 
+// By value: a reference would ask device code for the address of a host's constant.
+__device__ constexpr int smaller(int a, int b) { return a < b ? a : b; }
+__device__ constexpr int larger(int a, int b) { return a < b ? b : a; }
+
 /// A tensor (B, T, heads, D) in device memory.
 template <class T>
 struct Heads {

@@ -1,0 +1,111 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "normalizers/registry.h"
+#include "support/attention_case.h"
+
+/// What the conformance tests of normalizers share on all devices.
+namespace ssmax::test {
+
+/// All combinations of the bools and enums of a section, nested ones included.
+inline void vary(const base::SectionInfo& info, const std::function<void*()>& object,
+                 std::size_t field, const std::function<void()>& visit) {
+  if (field == info.fields.size()) {
+    visit();
+    return;
+  }
+  const base::FieldInfo& f = info.fields[field];
+  const auto rest = [&] { vary(info, object, field + 1, visit); };
+  if (f.type == base::FieldType::boolean) {
+    for (const bool value : {false, true}) {
+      *static_cast<bool*>(f.in(object())) = value;
+      rest();
+    }
+  } else if (f.type == base::FieldType::enumeration) {
+    for (const auto& name : f.names) {
+      f.write_enum(f.in(object()), name.value);
+      // A section whose kind is none has nothing else to say.
+      f.key == "kind" && name.name == "none" ? visit() : rest();
+    }
+  } else if (f.type == base::FieldType::section) {
+    vary(
+        f.section(), [&] { return f.in(object()); }, 0, rest);
+  } else {
+    rest();
+  }
+}
+
+struct Scenario {
+  const char* name;
+  AttentionShape shape;
+  Documents documents;
+  Bias bias;
+};
+
+inline std::vector<std::string> kinds() {
+  std::vector<std::string> names;
+  for (const auto& entry : normalizers::entries()) names.push_back(entry.kind);
+  return names;
+}
+struct Bounds {
+  double value;     // outputs and weights
+  double gradient;  // dq, dk, dv
+  double scale;     // dc and the gradients of row scales
+  double sink;
+};
+
+inline void expect_close(const AttentionResult& found, const AttentionResult& exact,
+                         const std::vector<kernels::NormalizerParameter>& names,
+                         const Bounds& bounds) {
+  EXPECT_LT(relative_rms(found.c, exact.c), 1e-6);
+  EXPECT_LT(relative_rms(found.weights, exact.weights), 3e-6);
+  EXPECT_LT(relative_rms(found.out, exact.out), bounds.value);
+  EXPECT_LT(relative_rms(found.dq, exact.dq), bounds.gradient);
+  EXPECT_LT(relative_rms(found.dk, exact.dk), bounds.gradient);
+  EXPECT_LT(relative_rms(found.dv, exact.dv), bounds.gradient);
+  EXPECT_LT(relative_rms(found.dc, exact.dc), bounds.scale);
+  for (std::size_t i = 0; i < exact.dparameters.size(); ++i) {
+    EXPECT_LT(relative_rms(found.dparameters[i], exact.dparameters[i]),
+              names[i].name == "sink" ? bounds.sink : bounds.scale)
+        << names[i].name;
+  }
+}
+
+inline void expect_same_bits(const AttentionResult& a, const AttentionResult& b) {
+  for (const auto member : {&AttentionResult::c, &AttentionResult::out, &AttentionResult::rows,
+                            &AttentionResult::dq, &AttentionResult::dk, &AttentionResult::dv,
+                            &AttentionResult::dc, &AttentionResult::weights}) {
+    EXPECT_EQ(a.*member, b.*member);
+  }
+  EXPECT_EQ(a.dparameters, b.dparameters);
+}
+
+/// Query t alone, with the keys up to it as its cache.
+inline AttentionCase single_query(const AttentionCase& c, std::int64_t t) {
+  const AttentionShape& s = c.shape;
+  AttentionCase one = c;
+  one.shape.time = 1;
+  one.shape.first_position = s.first_position + t;
+  one.shape.spare_keys = s.keys() - one.shape.first_position - 1;
+  one.first_key.clear();
+  const auto row = static_cast<std::size_t>(s.heads * s.head_size);
+  for (auto* rows : {&one.q, &one.dout}) {
+    const std::vector<double> all = *rows;
+    rows->clear();
+    for (std::int64_t b = 0; b < s.batch; ++b) {
+      const auto from = all.begin() + (b * s.time + t) * static_cast<std::int64_t>(row);
+      rows->insert(rows->end(), from, from + static_cast<std::int64_t>(row));
+    }
+  }
+  for (std::int64_t b = 0; b < s.batch && !c.first_key.empty(); ++b) {
+    one.first_key.push_back(static_cast<std::int32_t>(c.first(b, t)));
+  }
+  return one;
+}
+
+}  // namespace ssmax::test

@@ -1,0 +1,250 @@
+#include <gtest/gtest.h>
+
+#include "device/gpus.h"
+#include "normalizers/conformance.h"
+#include "normalizers/entmax/entmax.h"
+#include "normalizers/log_n/log_n.h"
+#include "normalizers/self_adjust/self_adjust.h"
+#include "normalizers/sink/sink.h"
+#include "normalizers/ssmax/ssmax.h"
+#include "normalizers/temperature/temperature.h"
+
+/// Every normalizer on a GPU, or on the emulated one, against double on the CPU.
+namespace ssmax {
+namespace {
+
+using test::AttentionCase;
+using test::AttentionResult;
+using test::AttentionShape;
+using test::Bf16;
+using test::Bias;
+using test::Bounds;
+using test::Documents;
+using test::Run;
+using test::Scenario;
+
+/// One of each weighting and of each row scale; how they are combined is the CPU's affair.
+std::vector<base::AnySection> variants(const std::string& kind) {
+  using kernels::ScaleKind;
+  const auto section = [](const auto& options) { return base::AnySection::of(options); };
+  std::vector<base::AnySection> all{normalizers::find(kind).options()};
+  if (kind == "ssmax") all = {section(normalizers::ssmax::Options{.bias = true})};
+  // Numbers at which small cases see more than the trivial part of the formula.
+  if (kind == "temperature") all = {section(normalizers::temperature::Options{0.3, 4})};
+  if (kind == "log_n") all = {section(normalizers::log_n::Options{3})};
+  if (kind == "entmax") all.push_back(section(normalizers::entmax::Options{2.0}));
+  if (kind == "sink") all.push_back(section(normalizers::sink::Options{false, -1.5, {}}));
+  if (kind == "self_adjust") {
+    using normalizers::self_adjust::Options;
+    using normalizers::self_adjust::Variant;
+    for (const Variant variant : {Variant::plain, Variant::shifted, Variant::min_max}) {
+      all.push_back(section(Options{variant, {}}));
+    }
+    all.push_back(section(Options{Variant::normalized, {.kind = ScaleKind::ssmax}}));
+  }
+  return all;
+}
+
+/// Rows of any kind and alignment.
+const std::vector<Scenario> kRowScenarios = {
+    {"documents", {.time = 37, .head_size = 24}, Documents::several, Bias::alibi},
+    {"cache",
+     {.batch = 1,
+      .time = 3,
+      .heads = 3,
+      .groups = 1,
+      .head_size = 17,
+      .first_position = 600,
+      .spare_keys = 5},
+     Documents::one,
+     Bias::none},
+};
+/// What the fused kernels take: more than a tile of queries and of keys, multiples of neither.
+const std::vector<Scenario> kFusedScenarios = {
+    {"plain",
+     {.batch = 1, .time = 150, .heads = 2, .groups = 2, .head_size = 64},
+     Documents::one,
+     Bias::none},
+    {"wide",
+     {.batch = 1, .time = 140, .heads = 2, .groups = 1, .head_size = 128},
+     Documents::several,
+     Bias::alibi},
+    {"cache",
+     {.time = 70, .heads = 2, .groups = 1, .head_size = 40, .first_position = 90, .spare_keys = 9},
+     Documents::several,
+     Bias::none},
+};
+
+class DeviceNormalizer : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    if (device::gpus().found.empty()) GTEST_SKIP() << device::gpus().reason;
+    if (!normalizers::find(GetParam()).has_cuda) GTEST_SKIP() << GetParam() << " has no kernels";
+  }
+
+  test::Place on_device(std::int64_t gap) const { return {device::gpu_device(), gap}; }
+
+  using Body = std::function<void(const kernels::AttentionNormalizer&, const AttentionCase&)>;
+
+  void for_all(const std::vector<Scenario>& scenarios, const Body& body) const {
+    const kernels::NormalizerEntry& entry = normalizers::find(GetParam());
+    for (const base::AnySection& section : variants(GetParam())) {
+      const auto normalizer = entry.make(section);
+      std::uint64_t seed = 40;
+      for (const Scenario& scenario : scenarios) {
+        SCOPED_TRACE(entry.kind + base::to_text(section.write()) + " " + scenario.name + ", seed " +
+                     std::to_string(++seed));
+        body(*normalizer,
+             test::make_case(scenario.shape, *normalizer, scenario.documents, scenario.bias, seed));
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(All, DeviceNormalizer, testing::ValuesIn(test::kinds()),
+                         [](const auto& kind) { return kind.param; });
+
+/// Rows of three elements more than the heads: not aligned. Of eight more: aligned for bf16.
+constexpr std::int64_t kOddGap = 3;
+constexpr std::int64_t kEvenGap = 8;
+
+// Bounds as on the CPU: scores reach 30 with a rounding of 2^-24 each. With 600 keys one key of a
+// row takes nearly all weight, and dc is the little that is left of terms of that size.
+TEST_P(DeviceNormalizer, Fp32AgreesWithDouble) {
+  for_all(kRowScenarios, [&](const auto& normalizer, const auto& c) {
+    test::expect_close(test::run_attention<float>(normalizer, c, Run::forward_and_backward, 0.0,
+                                                  on_device(kOddGap)),
+                       test::run_attention<double>(normalizer, c), normalizer.parameters(),
+                       {3e-6, 2e-5, 5e-4, 5e-5});
+  });
+}
+
+// By rows all sums are fp32 and what remains is one rounding of the result to eight bits: 1.7e-3 in
+// the mean square of numbers of all sizes, at most 2^-8. D is summed in fp32 too, so the sink's
+// gradient is as exact as a row scale's.
+TEST_P(DeviceNormalizer, Bf16RowsAgreeWithDouble) {
+  for_all({kRowScenarios[0]}, [&](const auto& normalizer, const auto& c) {
+    test::expect_close(test::run_attention<Bf16>(normalizer, c, Run::forward_and_backward, 0.0,
+                                                 on_device(kOddGap)),
+                       test::run_attention<double>(normalizer, c), normalizer.parameters(),
+                       {2.5e-3, 2.5e-3, 5e-5, 5e-5});
+  });
+}
+
+// The matrix units want weights and gradients of scores in bf16, each off by 1.7e-3 in the mean
+// square, and the result is rounded once more. dq is a sum that
+// cancels (the gradients of a row's scores add up to 0), and takes D from the stored output: up to
+// ten times that. What goes into dc and the gradients of row scales and sink is never rounded; dc
+// cancels in rows that one key dominates, where L of 2^-24 |x| shows.
+TEST_P(DeviceNormalizer, FusedAgreesWithDouble) {
+  for_all(kFusedScenarios, [&](const auto& normalizer, const auto& c) {
+    const AttentionResult found = test::run_attention<Bf16>(
+        normalizer, c, Run::forward_and_backward, 0.0, on_device(kEvenGap));
+    const AttentionResult exact = test::run_attention<double>(normalizer, c);
+    EXPECT_LT(test::relative_rms(found.dk, exact.dk), 5e-3);
+    EXPECT_LT(test::relative_rms(found.dv, exact.dv), 4e-3);
+    test::expect_close(found, exact, normalizer.parameters(), {4e-3, 2e-2, 5e-4, 5e-4});
+  });
+}
+
+// The emulator draws the order of threads and blocks anew for every launch.
+TEST_P(DeviceNormalizer, RepeatsGiveTheSameBits) {
+  for_all({kFusedScenarios[2]}, [&](const auto& normalizer, const auto& c) {
+    for (const std::int64_t gap : {kOddGap, kEvenGap}) {
+      const auto run = [&] {
+        return test::run_attention<Bf16>(normalizer, c, Run::forward_and_backward, 0.0,
+                                         on_device(gap));
+      };
+      test::expect_same_bits(run(), run());
+    }
+  });
+}
+
+// Few queries go by rows, many through the fused kernels: the bound of FusedAgreesWithDouble for
+// the latter, by element, where elements are of size 1.
+TEST_P(DeviceNormalizer, RowsOneByOneAreTheWholePass) {
+  for_all({kFusedScenarios[2]}, [&](const auto& normalizer, const auto& c) {
+    const auto run = [&](const AttentionCase& some) {
+      return test::run_attention<Bf16>(normalizer, some, Run::forward, 0.0, on_device(kEvenGap));
+    };
+    const AttentionShape& s = c.shape;
+    const AttentionResult whole = run(c);
+    for (const std::int64_t t : {std::int64_t{0}, std::int64_t{41}, s.time - 1}) {
+      const AttentionResult row = run(test::single_query(c, t));
+      const std::int64_t width = s.heads * s.head_size;
+      for (std::int64_t i = 0; i < s.batch * width; ++i) {
+        const auto at = static_cast<std::size_t>((i / width * s.time + t) * width + i % width);
+        const double value = row.out[static_cast<std::size_t>(i)];
+        ASSERT_NEAR(value, whole.out[at], 2e-2 * (1 + std::abs(value)));
+      }
+    }
+  });
+}
+
+// Equal keys give equal scores bit for bit, and minimum and maximum go to the first.
+TEST_P(DeviceNormalizer, TiesGoToTheFirstKey) {
+  if (GetParam() != "self_adjust") GTEST_SKIP() << "no gradient through an extreme";
+  for_all({kFusedScenarios[0]}, [&](const auto& normalizer, AttentionCase c) {
+    const auto row = static_cast<std::ptrdiff_t>(c.shape.groups * c.shape.head_size);
+    for (auto key = c.k.begin(); std::distance(key, c.k.end()) > 2 * row; key += 2 * row) {
+      std::copy(key, key + row, key + row);
+    }
+    test::expect_close(test::run_attention<Bf16>(normalizer, c, Run::forward_and_backward, 0.0,
+                                                 on_device(kEvenGap)),
+                       test::run_attention<double>(normalizer, c), normalizer.parameters(),
+                       {4e-3, 2e-2, 5e-4, 5e-4});
+  });
+}
+
+/// The queries as c q, rounded to bf16: what a library without row scales makes of SSMax.
+AttentionCase prescaled(const AttentionCase& c, const std::vector<double>& scale) {
+  AttentionCase result = c;
+  const AttentionShape& s = c.shape;
+  for (std::size_t i = 0; i < result.q.size(); ++i) {
+    const auto row = static_cast<std::int64_t>(i) / s.head_size;
+    const std::int64_t head = row / s.heads / s.time * s.heads + row % s.heads;
+    const double factor = scale[static_cast<std::size_t>(head * s.time + row / s.heads % s.time)];
+    result.q[i] = static_cast<double>(Bf16(factor * c.q[i]));
+  }
+  result.parameters.clear();
+  return result;
+}
+
+// In fp32 the scale costs a score 2^-24 of itself; in bf16 queries 2^-9, which the row's L = ln sum
+// e^x shows before the output's own rounding covers it.
+TEST(DeviceAccuracy, ScaleInTheExponentBeatsScaledQueries) {
+  if (device::gpus().found.empty()) GTEST_SKIP() << device::gpus().reason;
+  const auto& softmax_entry = normalizers::find("softmax");
+  const auto softmax = softmax_entry.make(softmax_entry.options());
+  const auto ssmax = normalizers::find("ssmax").make(
+      base::AnySection::of(normalizers::ssmax::Options{.learn_scale = false}));
+  for (const double query_scale : {1.0, 3.0}) {
+    const AttentionShape shape{.batch = 1, .time = 192, .heads = 2, .groups = 2, .head_size = 64};
+    const AttentionCase c =
+        test::make_case(shape, *ssmax, Documents::one, Bias::none, 31, query_scale);
+    const auto run = [&](const kernels::AttentionNormalizer& normalizer, const AttentionCase& of) {
+      return test::run_attention<Bf16>(normalizer, of, Run::forward, 0.0,
+                                       {device::gpu_device(), kEvenGap});
+    };
+    const AttentionResult exact = test::run_attention<double>(*ssmax, c, Run::forward);
+    const AttentionResult plain_exact = test::run_attention<double>(*softmax, c, Run::forward);
+    const AttentionResult folded = run(*ssmax, c);
+    const AttentionResult scaled = run(*softmax, prescaled(c, exact.c));
+    const double plain = test::relative_rms(run(*softmax, c).out, plain_exact.out);
+    const double folded_out = test::relative_rms(folded.out, exact.out);
+    const double scaled_out = test::relative_rms(scaled.out, exact.out);
+    const double folded_rows = test::relative_rms(folded.rows, exact.rows);
+    const double scaled_rows = test::relative_rms(scaled.rows, exact.rows);
+    std::printf(
+        "query scale %.0f: out: Softmax %.1e, SSMax %.1e, of scaled queries %.1e; "
+        "L: SSMax %.1e, of scaled queries %.1e\n",
+        query_scale, plain, folded_out, scaled_out, folded_rows, scaled_rows);
+    EXPECT_LT(folded_out, 1.2 * plain);
+    EXPECT_GT(scaled_out, 1.5 * folded_out);
+    EXPECT_GT(scaled_rows, 1000 * folded_rows);
+  }
+}
+
+}  // namespace
+}  // namespace ssmax
