@@ -6,7 +6,7 @@ if(GIT)
   execute_process(COMMAND ${GIT} -C ${CMAKE_SOURCE_DIR} rev-parse --short=12 HEAD
                   OUTPUT_VARIABLE SSMAX_GIT_HASH OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
 endif()
-configure_file(src/base/version.h.in generated/base/version.h @ONLY)
+configure_file(src/base/version.cpp.in generated/base/version.cpp @ONLY)
 configure_file(src/comm/build.h.in generated/comm/build.h @ONLY)
 
 # The modeling file that an export carries is part of the program.
@@ -30,7 +30,7 @@ foreach(folder ${normalizer_folders})
 endforeach()
 configure_file(src/normalizers/registry_list.h.in generated/normalizers/registry_list.h @ONLY)
 
-ssmax_room(base DEPENDS nlohmann_json::nlohmann_json spdlog::spdlog PkgConfig::xxhash Threads::Threads)
+ssmax_room(base ${CMAKE_BINARY_DIR}/generated/base/version.cpp DEPENDS nlohmann_json::nlohmann_json spdlog::spdlog PkgConfig::xxhash Threads::Threads)
 ssmax_room(device DEPENDS base OpenMP::OpenMP_CXX DNNL::dnnl)
 ssmax_room(corpus DEPENDS base PkgConfig::pcre2 ZLIB::ZLIB PkgConfig::zstd)
 ssmax_room(comm DEPENDS device)
