@@ -5,6 +5,13 @@
     plot.py positions FILE... --out NAME      loss by position, from `ssmax evaluate positions --json`
     plot.py length-scale MODEL... --out NAME  p_n against n with its fit a1 ln n + a2, and the learned
                                               s of every layer and head, from model.safetensors
+    plot.py learned-length FILE... --out NAME p_n and its fit, from `ssmax evaluate learned-length`
+    plot.py needle FILE... --out NAME         heat maps, from `ssmax evaluate needle --json`
+    plot.py heads FILE... --out NAME          the needle scores of the 25 strongest heads, from
+                                              `ssmax evaluate attention --json`, first trial
+    plot.py trials FILE... --out NAME         the strongest head's score in every trial, from the same
+    plot.py fading FILE... --out NAME         maximum and entropy of attention rows against n, from
+                                              `ssmax evaluate fading --json`
 
 RUN is a run's folder or its metrics.jsonl. Needs matplotlib (which brings numpy).
 """
@@ -175,7 +182,7 @@ def read_positions(path):
                         f"({type(error).__name__}: {error})") from error
     if mean.ndim != 1 or not len(mean):
         raise UserError(f"{path}: \"mean\" must be a list of one number per position")
-    return record.get("name") or path.stem, mean, record.get("train_length")
+    return record.get("name") or path.stem, mean, record.get("train_length"), record.get("bands", [])
 
 
 def log_bins(mean, per_octave):
@@ -196,11 +203,16 @@ def log_bins(mean, per_octave):
 def plot_positions(arguments):
     curves = [read_positions(path) for path in arguments.inputs]
     figure, axes = plt.subplots(figsize=(9.5, 5.6), layout="constrained")
-    lengths = sorted({length for _, _, length in curves if length})
+    lengths = sorted({length for _, _, length, _ in curves if length})
     multiples = [1, 2, 4, 8, 16]
     ends, shown = [], []
-    for index, (name, mean, length) in enumerate(curves):
+    for index, (name, mean, length, bands) in enumerate(curves):
         style = look(index)
+        if bands:  # 95 % interval over sequences
+            middle = [math.sqrt((band["begin"] + 1) * band["end"]) for band in bands]
+            axes.fill_between(middle, [band["low"] for band in bands],
+                              [band["high"] for band in bands], color=style["color"], alpha=0.10,
+                              linewidth=0)
         x, y = log_bins(mean, arguments.bins_per_octave)
         axes.plot(x, y, marker="o", markersize=2.5, **style)
         ends.append((y[-1], name, style["color"]))
@@ -328,12 +340,161 @@ def plot_length_scale(arguments):
     save(figure, arguments.out)
 
 
+# --- the results of `ssmax evaluate` ------------------------------------------------------------------
+
+
+def read_result(path, task):
+    path = pathlib.Path(path)
+    try:
+        record = json.loads(read_text(path))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error})") from error
+    if record.get("task") != task:
+        raise UserError(f"{path}: not a result of `ssmax evaluate {task} --json`")
+    return record
+
+
+def panels(count, width, height, columns=3):
+    """A figure with `count` panels and the list of them."""
+    across = min(count, columns)
+    down = -(-count // across)
+    figure, grid = plt.subplots(down, across, figsize=(width * across, height * down),
+                                layout="constrained", squeeze=False, sharey=True)
+    cells = list(grid.ravel())
+    for unused in cells[count:]:
+        figure.delaxes(unused)
+    return figure, cells[:count]
+
+
+def plot_learned_length(arguments):
+    figure, axes = plt.subplots(figsize=(8.5, 5.2), layout="constrained")
+    for index, path in enumerate(arguments.inputs):
+        record = read_result(path, "learned-length")
+        p, color = np.array(record["p"]), COLORS[index % len(COLORS)]
+        n = np.arange(1, len(p) + 1)
+        axes.plot(n, p, ".", markersize=4, color=color, alpha=0.7)
+        axes.plot(n, record["a1"] * np.log(n) + record["a2"], color="black", linewidth=1.3)
+        axes.annotate(f"{record['name']}: ({record['a1']:.3f} ± {record['a1_standard_error']:.3f}) "
+                      f"ln n + ({record['a2']:.3f} ± {record['a2_standard_error']:.3f}),  "
+                      f"R² = {record['r_squared']:.4f}", (0.97, 0.06 + 0.07 * index),
+                      xycoords="axes fraction", ha="right", color=color)
+    axes.set_xlabel("context size n")
+    axes.set_ylabel("learned $p_n$")
+    axes.set_title(arguments.title or "Learned $p_n$ (dots) and its logarithmic fit (line)", loc="left")
+    save(figure, arguments.out)
+
+
+def plot_needle(arguments):
+    records = [read_result(path, "needle") for path in arguments.inputs]
+    figure, cells = panels(len(records), 4.6, 3.8)
+    for axes, record in zip(cells, records):
+        contexts = sorted({cell["context"] for cell in record["cells"]})
+        depths = sorted({cell["depth"] for cell in record["cells"]})
+        grid = np.full((len(depths), len(contexts)), np.nan)
+        for cell in record["cells"]:
+            grid[depths.index(cell["depth"]), contexts.index(cell["context"])] = 100 * cell["exact"]
+        image = axes.imshow(grid, vmin=0, vmax=100, cmap="RdYlGn", aspect="auto")
+        for (row, column), value in np.ndenumerate(grid):
+            if np.isfinite(value):
+                axes.annotate(f"{value:.0f}", (column, row), ha="center", va="center", fontsize=9)
+        axes.grid(False)
+        axes.set_xticks(range(len(contexts)), [f"{c:,}" for c in contexts], rotation=45)
+        axes.set_yticks(range(len(depths)), [f"{100 * d:.0f} %" for d in depths])
+        inside = [i for i, c in enumerate(contexts) if c <= record["train_length"]]
+        if inside and len(inside) < len(contexts):
+            axes.axvline(inside[-1] + 0.5, color="black", linestyle="--", linewidth=1.2)
+        axes.set_title(record["name"], loc="left", fontsize=12)
+        axes.set_xlabel("context size (tokens)")
+        print(f"{record['name']:28s} mean over cells {np.nanmean(grid):5.1f} % exact")
+    cells[0].set_ylabel("depth of the needle")
+    figure.colorbar(image, ax=cells, label="exact answers (%)", shrink=0.8)
+    figure.suptitle(arguments.title or "Needle in a haystack", x=0.01, ha="left")
+    save(figure, arguments.out)
+
+
+def plot_heads(arguments):
+    """Figure 7 of Nakanishi 2025: one prompt, the heads sorted by their score."""
+    records = [read_result(path, "attention") for path in arguments.inputs]
+    figure, both = plt.subplots(1, 2, figsize=(12.5, 4.8), layout="constrained")
+    for axes, key in zip(both, ("needle", "digits")):
+        ends = []
+        for index, record in enumerate(records):
+            scores = sorted(record["contexts"][0]["trials"][0][key], reverse=True)[:25]
+            style = look(index)
+            axes.plot(range(1, len(scores) + 1), scores, marker="o", markersize=4, **style)
+            ends.append((scores[-1], record["name"], style["color"]))
+        axes.set_xlabel("head, by rank")
+        axes.set_ylabel("attention weight of the answering position")
+        axes.set_title("on the whole needle" if key == "needle" else "on its digits", loc="left")
+        label_ends(axes, ends)
+    context = records[0]["contexts"][0]["context"]
+    figure.suptitle(arguments.title or f"Needle score of the strongest heads, context {context:,}",
+                    x=0.01, ha="left")
+    save(figure, arguments.out)
+
+
+OUTCOMES = {"exact": ("#009E73", "o", "correct"), "first_digit": ("#E69F00", "^", "first digit"),
+            "wrong": ("#D55E00", "x", "wrong")}
+
+
+def plot_trials(arguments):
+    """Figure 8: the largest needle score over heads in every trial, sorted, marked by the answer."""
+    records = [read_result(path, "attention") for path in arguments.inputs]
+    figure, cells = panels(len(records), 4.4, 3.4)
+    for axes, record in zip(cells, records):
+        trials = sorted(record["contexts"][0]["trials"], key=lambda trial: -max(trial["needle"]))
+        for outcome, (color, marker, label) in OUTCOMES.items():
+            rank = [i for i, trial in enumerate(trials, 1) if trial["outcome"] == outcome]
+            axes.plot(rank, [max(trials[i - 1]["needle"]) for i in rank], marker, color=color,
+                      linestyle="none", markersize=4.5, label=f"{label} ({len(rank)})")
+        axes.legend(fontsize=9, frameon=False, loc="upper right")
+        axes.set_title(record["name"], loc="left", fontsize=12)
+        axes.set_xlabel("trial, by rank")
+    cells[0].set_ylabel("top needle score")
+    context = records[0]["contexts"][0]["context"]
+    figure.suptitle(arguments.title or f"Top needle score over heads, context {context:,}", x=0.01,
+                    ha="left")
+    save(figure, arguments.out)
+
+
+def plot_fading(arguments):
+    records = [read_result(path, "fading") for path in arguments.inputs]
+    figure, both = plt.subplots(1, 2, figsize=(12.5, 5), layout="constrained")
+    for axes, key in zip(both, ("maximum", "entropy")):
+        ends = []
+        for index, record in enumerate(records):
+            style = look(index)
+            n = [row["n"] for row in record["rows"]]
+            heads = np.array([row[key] for row in record["rows"]])  # (rows, heads)
+            axes.fill_between(n, np.quantile(heads, 0.1, 1), np.quantile(heads, 0.9, 1),
+                              color=style["color"], alpha=0.08, linewidth=0)
+            axes.plot(n, heads.mean(1), marker="o", markersize=3, **style)
+            ends.append((heads.mean(1)[-1], record["name"], style["color"]))
+            axes.axvline(record["train_length"], color="#555555", linewidth=1, linestyle="--", zorder=1)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"{v:,.0f}"))
+        axes.set_xlabel("number of keys n")
+        if key == "entropy":
+            axes.plot(n, np.log(n), color="black", linewidth=1, linestyle=":")
+            axes.set_ylabel("entropy of a row (nats); dotted: ln n")
+        else:
+            axes.set_yscale("log")
+            axes.set_ylabel("largest weight of a row")
+        label_ends(axes, ends)
+    figure.suptitle(arguments.title or "Attention against context size: mean over heads, band of 80 %",
+                    x=0.01, ha="left")
+    save(figure, arguments.out)
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, draw, what in (("loss", plot_loss, "RUN"), ("positions", plot_positions, "FILE"),
-                             ("length-scale", plot_length_scale, "MODEL")):
+                             ("length-scale", plot_length_scale, "MODEL"),
+                             ("learned-length", plot_learned_length, "FILE"),
+                             ("needle", plot_needle, "FILE"), ("heads", plot_heads, "FILE"),
+                             ("trials", plot_trials, "FILE"), ("fading", plot_fading, "FILE")):
         command = commands.add_parser(name)
         command.add_argument("inputs", nargs="+", metavar=what)
         command.add_argument("--out", default=name, metavar="NAME", help="writes NAME.png, NAME.svg")

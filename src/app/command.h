@@ -15,6 +15,7 @@ void add_train(CLI::App& program);
 void add_swap(CLI::App& program);
 void add_evaluate(CLI::App& program);
 void add_generate(CLI::App& program);
+void add_prepare_needle(CLI::App& program);
 void add_export(CLI::App& program);
 void add_import(CLI::App& program);
 void add_config(CLI::App& program);

@@ -18,20 +18,9 @@ struct GenerateOptions {
   model::SamplingOptions sampling;
 };
 
-corpus::Tokenizer tokenizer_of(const OpenModel& open, const GenerateOptions& options) {
-  auto tokenizer = find_tokenizer(options.tokenizer, open.config.data.train,
-                                  open.config.model.vocab_size, open.loaded);
-  if (!tokenizer) {
-    throw base::Error(base::ErrorKind::usage,
-                      "no tokenizer.json beside the shards of data.train; name the tokenizer with "
-                      "--tokenizer bytes|FOLDER|FILE");
-  }
-  return *tokenizer;
-}
-
 void run_generate(const CLI::App& command, const GenerateOptions& options) {
   OpenModel open(options.checkpoint, overrides_of(command));
-  const corpus::Tokenizer tokenizer = tokenizer_of(open, options);
+  const corpus::Tokenizer tokenizer = need_tokenizer(options.tokenizer, open);
   std::vector<std::int32_t> tokens{tokenizer.end_of_text()};
   tokenizer.encode(tokens, options.prompt);
   const auto prompt = static_cast<std::int64_t>(tokens.size());

@@ -37,6 +37,7 @@ void add_commands(CLI::App& program) {
   app::add_import(program);
   app::add_tokenizer(program);
   app::add_prepare(program);
+  app::add_prepare_needle(program);
   app::add_inspect(program);
   app::add_normalizers(program);
   app::add_config(program);

@@ -56,4 +56,16 @@ std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
                                        : std::nullopt;
 }
 
+corpus::Tokenizer need_tokenizer(const std::string& name, const OpenModel& open) {
+  const corpus::DataConfig& data = open.config.data;
+  std::optional<corpus::Tokenizer> tokenizer = find_tokenizer(
+      name.empty() ? data.tokenizer : name, data.train, open.config.model.vocab_size);
+  if (!tokenizer) {
+    throw base::Error(base::ErrorKind::usage,
+                      "no tokenizer.json beside the shards of data.train; name the tokenizer with "
+                      "--tokenizer bytes|FOLDER|FILE");
+  }
+  return *tokenizer;
+}
+
 }  // namespace ssmax::app

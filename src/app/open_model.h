@@ -39,4 +39,7 @@ std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
                                                 std::int64_t vocab_size,
                                                 const checkpoint::LoadedCheckpoint& loaded);
 
+/// `name`, else the tokenizer of the model's data. Error(usage) when there is none.
+corpus::Tokenizer need_tokenizer(const std::string& name, const OpenModel& open);
+
 }  // namespace ssmax::app

@@ -11,7 +11,6 @@ namespace ssmax::model {
 
 namespace {
 
-constexpr std::int64_t kChunk = 64;
 constexpr std::uint64_t kSamplingStream = base::random_stream("sampling", 8);
 
 std::int32_t most_likely(std::span<const float> logits) {
@@ -70,21 +69,22 @@ std::int32_t sample_token(std::span<const float> logits, const SamplingOptions& 
   return ids[kept - 1];
 }
 
-KvDecoder::KvDecoder(const Model& model, std::int64_t batch, std::int64_t capacity, Arena& arena)
-    : model_(model),
-      batch_(batch),
-      capacity_(capacity),
-      chunk_(model.config(), model.attention_row_values(),
-             chunk_options(model, batch, std::min(kChunk, capacity), capacity), arena),
-      single_(model.config(), model.attention_row_values(),
-              chunk_options(model, batch, 1, capacity), arena) {
+KvDecoder::KvDecoder(const Model& model, std::int64_t batch, std::int64_t capacity, Arena& arena,
+                     std::int64_t chunk)
+    : model_(model), batch_(batch), capacity_(capacity) {
+  const std::int64_t longest = std::min(chunk, capacity);
+  for (std::int64_t length = longest;; length = std::max<std::int64_t>(1, length / 4)) {
+    passes_.emplace_back(model.config(), model.attention_row_values(),
+                         chunk_options(model, batch, length, capacity), arena);
+    if (length == 1) break;
+  }
   const ModelConfig& config = model.config();
   const Shape cache{batch, capacity, config.key_value_heads(), config.head_size()};
   for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     caches_.push_back({arena.allocate("kv cache", model.dtype(), cache),
                        arena.allocate("kv cache", model.dtype(), cache)});
   }
-  tokens_ = arena.allocate("tokens", DType::i32, {batch, chunk_.options.length});
+  tokens_ = arena.allocate("tokens", DType::i32, {batch, longest});
   last_hidden_ = arena.allocate("generation", model.dtype(), {batch, config.hidden_size});
   logits_ = arena.allocate("generation", model.dtype(), {batch, config.vocab_size});
   host_logits_.resize(static_cast<std::size_t>(batch * config.vocab_size));
@@ -101,7 +101,7 @@ void KvDecoder::rewind(std::int64_t position) {
 
 void KvDecoder::feed_chunk(Stream& stream, Activations& activations,
                            std::span<const std::int32_t> tokens, std::int64_t first,
-                           std::int64_t row_length) {
+                           std::int64_t row_length, const AttentionVisitor& visit) {
   const std::int64_t length = activations.options.length;
   host_tokens_.clear();
   for (std::int64_t b = 0; b < batch_; ++b) {
@@ -112,12 +112,13 @@ void KvDecoder::feed_chunk(Stream& stream, Activations& activations,
   const Tensor device_tokens(tokens_.raw(), DType::i32, {batch_, length}, tokens_.device());
   device::copy(stream, device_tokens, device::view(host_tokens_.data(), {batch_, length}));
   model_.forward_cached(stream, activations, device_tokens, position_, caches_, logits_,
-                        last_hidden_);
+                        last_hidden_, visit);
   stream.synchronize();
   position_ += length;
 }
 
-std::span<const float> KvDecoder::feed(Stream& stream, std::span<const std::int32_t> tokens) {
+std::span<const float> KvDecoder::feed(Stream& stream, std::span<const std::int32_t> tokens,
+                                       const AttentionVisitor& visit) {
   const auto row_length = static_cast<std::int64_t>(tokens.size()) / batch_;
   if (position_ + row_length > capacity_) {
     throw base::Error(base::ErrorKind::usage, "the context holds " + std::to_string(capacity_) +
@@ -126,9 +127,10 @@ std::span<const float> KvDecoder::feed(Stream& stream, std::span<const std::int3
   }
   std::int64_t done = 0;
   while (done < row_length) {
-    Activations& activations = row_length - done >= chunk_.options.length ? chunk_ : single_;
-    feed_chunk(stream, activations, tokens, done, row_length);
-    done += activations.options.length;
+    Activations& longest = *std::ranges::find_if(
+        passes_, [&](const Activations& a) { return a.options.length <= row_length - done; });
+    feed_chunk(stream, longest, tokens, done, row_length, visit);
+    done += longest.options.length;
   }
   const Tensor host = device::view(host_logits_.data(), logits_.shape());
   kernels::cast(stream, host, logits_);

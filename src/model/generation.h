@@ -24,8 +24,10 @@ std::int32_t sample_token(std::span<const float> logits, const SamplingOptions& 
 /// Runs a model token by token with keys and values kept: B sequences of equal length side by side.
 class KvDecoder {
  public:
-  /// `capacity`: positions that fit. Memory: capacity times layers, plus one chunk of activations.
-  KvDecoder(const Model& model, std::int64_t batch, std::int64_t capacity, Arena& arena);
+  /// `capacity`: positions that fit; `chunk`: most new positions of one pass. Memory: capacity
+  /// times layers, plus one chunk of activations.
+  KvDecoder(const Model& model, std::int64_t batch, std::int64_t capacity, Arena& arena,
+            std::int64_t chunk = 64);
 
   std::int64_t batch() const { return batch_; }
   std::int64_t position() const { return position_; }
@@ -35,19 +37,20 @@ class KvDecoder {
   void rewind(std::int64_t position);
 
   /// Feeds (B, T) tokens, row-major. Returns logits (B, V) of the last one, f32; valid until the
-  /// next call. Errors: ErrorKind::usage when the capacity is exceeded.
-  std::span<const float> feed(Stream& stream, std::span<const std::int32_t> tokens);
+  /// next call. `visit` sees the attention of every pass and may be empty. Errors: ErrorKind::usage
+  /// when the capacity is exceeded.
+  std::span<const float> feed(Stream& stream, std::span<const std::int32_t> tokens,
+                              const AttentionVisitor& visit = {});
 
  private:
   void feed_chunk(Stream& stream, Activations& activations, std::span<const std::int32_t> tokens,
-                  std::int64_t first, std::int64_t row_length);
+                  std::int64_t first, std::int64_t row_length, const AttentionVisitor& visit);
 
   const Model& model_;
   std::int64_t batch_;
   std::int64_t capacity_;
   std::int64_t position_ = 0;
-  Activations chunk_;
-  Activations single_;
+  std::vector<Activations> passes_;  // of falling length, a quarter of the one before, down to one
   std::vector<BlockCache> caches_;
   Tensor tokens_;       // (B, chunk) i32 on the device
   Tensor last_hidden_;  // (B, C)

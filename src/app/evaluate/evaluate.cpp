@@ -102,6 +102,9 @@ void add_evaluate(CLI::App& program) {
       ->required();
   command->require_subcommand(0, 1);
   add_loss_tasks(*command, evaluation);
+  add_needle_tasks(*command, evaluation);
+  add_normalizer_tasks(*command, evaluation);
+  add_choice_tasks(*command, evaluation);
   add_logits_task(*command, evaluation);
   command->callback([evaluation] {
     if (evaluation->command->get_subcommands().empty()) no_task(*evaluation);

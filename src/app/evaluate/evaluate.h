@@ -39,6 +39,9 @@ base::JsonValue json_list(const std::vector<double>& values);
 
 /// One per file of this folder: adds its tasks.
 void add_loss_tasks(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation);
+void add_needle_tasks(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation);
+void add_normalizer_tasks(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation);
+void add_choice_tasks(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation);
 void add_logits_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation);
 
 }  // namespace ssmax::app
