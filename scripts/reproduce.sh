@@ -114,7 +114,7 @@ mkdir -p "$out" "$runs"
 
 if [[ ${#train[@]} -eq 0 && $scale == tiny ]]; then
   # The headers of the compiler and the kernel: long, and on every machine that builds this.
-  train=(/usr/include/linux) validation=(/usr/include/asm-generic) long=(/usr/include/c++)
+  train=(/usr/include/linux) validation=(/usr/include/asm-generic) long=(/usr/include/c++/*/ext)
 fi
 if wants data && [[ ! -f $data/manifest.json || ! -f $data.long/manifest.json ]]; then
   say "Text"
