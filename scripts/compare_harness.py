@@ -5,7 +5,7 @@ same files, its own code scoring the same checkpoint as exported by `ssmax expor
     scripts/compare_harness.py CHECKPOINT --ssmax build/cpu/ssmax --hellaswag hellaswag.jsonl
         [--cloze lambada.jsonl] [--tokenizer T] [--limit 200] [--max-length N]
 
-Needs lm-eval, transformers and torch. Exit code 1 where a log-likelihood differs by more than 1e-3
+Needs lm-eval, accelerate, transformers and torch. Exit code 1 where a log-likelihood differs by more than 1e-3
 relative (both compute in fp32), or a score is another.
 """
 
@@ -21,7 +21,7 @@ try:
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks.hellaswag.utils import preprocess
 except ImportError as error:
-    sys.exit(f"compare_harness.py: {error.name} is missing; run `pip install lm-eval torch transformers`")
+    sys.exit(f"compare_harness.py: {error.name} is missing; run `pip install lm-eval torch transformers accelerate`")
 
 
 def hellaswag_documents(dataset):

@@ -425,6 +425,8 @@ def plot_heads(arguments):
             ends.append((scores[-1], record["name"], style["color"]))
         axes.set_xlabel("head, by rank")
         axes.set_ylabel("attention weight of the answering position")
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
         axes.set_title("on the whole needle" if key == "needle" else "on its digits", loc="left")
         label_ends(axes, ends)
     context = records[0]["contexts"][0]["context"]
@@ -451,6 +453,7 @@ def plot_trials(arguments):
         axes.set_title(record["name"], loc="left", fontsize=12)
         axes.set_xlabel("trial, by rank")
     cells[0].set_ylabel("top needle score")
+    cells[0].set_ylim(bottom=0)
     context = records[0]["contexts"][0]["context"]
     figure.suptitle(arguments.title or f"Top needle score over heads, context {context:,}", x=0.01,
                     ha="left")

@@ -46,8 +46,8 @@ def number(value, digits=4):
     return "–" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
 
 
-def table(header, rows):
-    lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
+def table(header, rows, column="---:"):
+    lines = ["| " + " | ".join(header) + " |", "|---" + f"|{column}" * (len(header) - 1) + "|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines)
 
@@ -132,9 +132,10 @@ class Report:
             self.text(f"![{caption}](figures/{name}.png)")
 
     def figure_1(self):
-        self.text("## Figure 1: attention fades", "",
+        self.text("## Figure 1: attention fades")
+        self.text(
                   "One score of +3 among scores of −2, s = 0.43; the largest weight. The program's own "
-                  "kernels are held to this table by `Figures.SoftmaxFadesAndSsmaxDoesNot`.", "")
+                  "kernels are held to this table by `Figures.SoftmaxFadesAndSsmaxDoesNot`.")
         rows = [[f"{n:,}", f"{a:.6f}", f"{b:.6f}"] for n, a, b in figure_1()]
         self.text(table(["n", "Softmax", "SSMax"], rows))
         same = all(abs(a - FIGURE_1[n][0]) < 5e-7 and abs(b - FIGURE_1[n][1]) < 5e-7
@@ -224,8 +225,9 @@ class Report:
         self.text("Exact answers in %, mean over depths; in parentheses: at least the first digit.", "",
                   table(["context", *(f"{context:,}" for context in contexts)], rows))
         shown = ", ".join(f"{title(name)} {100 * (exact_share(r, True) or 0):.0f} % within, "
-                          f"{100 * (exact_share(r, False) or 0):.0f} % beyond, half right up to "
-                          f"{reach(r):,}" for name, r in results.items() if not name.endswith("_seed2"))
+                          f"{100 * (exact_share(r, False) or 0):.0f} % beyond, "
+                          + (f"half right up to {reach(r):,}" if reach(r) else "nowhere half right")
+                          for name, r in results.items() if not name.endswith("_seed2"))
         self.states.append(
             ("6", "(a) fails beyond short contexts, (b) accurate to about 10 × the training length, "
              "(c), (d) lower, (e), (f) between", f"exact answers at the training length: {shown}"))
@@ -305,7 +307,7 @@ def markdown_of(report, scale, machine):
             "K. M. Nakanishi, \"Scalable-Softmax Is Superior for Attention\", arXiv 2501.19399. Made by "
             f"`scripts/reproduce.sh --scale {scale}` and `scripts/report.py`{machine}.", "",
             "## What the paper states and what was measured", "",
-            table(["figure", "the paper states", "measured here"], report.states), ""]
+            table(["figure", "the paper states", "measured here"], report.states, "---"), ""]
     return "\n".join(head + report.parts).rstrip() + "\n"
 
 
