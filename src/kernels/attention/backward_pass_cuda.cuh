@@ -9,7 +9,7 @@
 /// pass with atomics needs five.
 namespace ssmax::kernels::cuda {
 
-/// dx at the keys that hold a row's ends.
+/// Gradients of the scores of the keys that hold a row's ends, beside those of all keys.
 struct EndGradients {
   float at_min;
   float at_max;
@@ -252,8 +252,8 @@ class QueryPass {
         if constexpr (W::kFixesExtremes) {
           const auto known = a_.weighting.load(row.values, row.visible.count);
           const auto extra = a_.weighting.fix_up(known, row.d, sums.dx - lacking * sums.pull);
-          row.ends = {extra.at_min, extra.at_max, end_key(row, known.argmin),
-                      end_key(row, known.argmax)};
+          row.ends = {extra.at_min * row.coefficient, extra.at_max * row.coefficient,
+                      end_key(row, known.argmin), end_key(row, known.argmax)};
           dc += add_end(m, half, r, row.ends.argmin, extra.at_min);
           dc += add_end(m, half, r, row.ends.argmax, extra.at_max);
         }
@@ -398,13 +398,30 @@ __device__ void differentiate_columns(float (&s)[kM][kN][4], float (&g)[kM][kN][
             seen = visible(at);
           }
           const KeyTerms<W> terms(row, x2, shift2, seen);
-          float dx = terms.slope * gradient - terms.pull * d;
-          if constexpr (W::kFixesExtremes) {
-            if (at == known.ends.argmin) dx += known.ends.at_min;
-            if (at == known.ends.argmax) dx += known.ends.at_max;
-          }
-          gradient = dx * coefficient;
+          gradient = (terms.slope * gradient - terms.pull * d) * coefficient;
           score = terms.weight;
+        }
+      }
+    }
+  }
+}
+
+/// Adds what the rows' ends are due to the gradients of scores.
+template <Weighting W, int kM, int kN>
+__device__ void add_ends(float (&g)[kM][kN][4], const BackwardRow<W>* rows, int key) {
+#pragma unroll
+  for (int n = 0; n < kN; ++n) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const EndGradients ends = rows[8 * n + i].ends;
+#pragma unroll
+      for (int m = 0; m < kM; ++m) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          float& gradient = g[m][n][2 * half + i];
+          const int at = key + 16 * m + 8 * half;
+          if (at == ends.argmin) gradient += ends.at_min;
+          if (at == ends.argmax) gradient += ends.at_max;
         }
       }
     }
@@ -517,6 +534,7 @@ class KeyPass {
       differentiate_columns<false>(s_, g_, rows, 0.0F, key, a_.weighting);
     }
     multiply_add_tile(dv_, s_, dout);
+    if constexpr (W::kFixesExtremes) add_ends(g_, rows, key);
     multiply_add_tile(dk_, g_, q);
   }
 

@@ -450,9 +450,10 @@ __global__ void __launch_bounds__(kRowThreads)
   const auto d = static_cast<int>(i % to.head_size);
   const std::int64_t head = i / to.head_size;
   const std::int64_t row = head / groups;
-  device::store_one(
-      to.at(static_cast<int>(row / keys), row % keys, static_cast<int>(head % groups)) + d,
-      from[i]);
+  device::store_one(to.at(static_cast<int>(row / keys), static_cast<int>(row % keys),
+                          static_cast<int>(head % groups)) +
+                        d,
+                    from[i]);
 }
 
 }  // namespace ssmax::kernels::cuda

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "base/checked.h"
 #include "device/ptx.cuh"
 #include "device/shared_memory.cuh"
 #include "device/vector_access.cuh"
@@ -30,20 +31,20 @@ template <class T>
 struct Heads {
   T* data = nullptr;
   std::int64_t batch_stride = 0;
-  std::int64_t time_stride = 0;
+  int time_stride = 0;
   int head_size = 0;
 
   /// Row t of a head; the next one is time_stride elements on.
-  __device__ T* at(int b, std::int64_t t, int h) const {
-    return data + b * batch_stride + t * time_stride + static_cast<std::int64_t>(h) * head_size;
+  __device__ T* at(int b, int t, int h) const {
+    return data + b * batch_stride + static_cast<std::int64_t>(t) * time_stride + h * head_size;
   }
 };
 
 template <class T, class View>
 auto heads_of(const View& view) {
   using Element = std::remove_pointer_t<decltype(view.template at<T>(0, 0, 0))>;
-  return Heads<Element>{view.template at<T>(0, 0, 0), view.batch_stride, view.time_stride,
-                        static_cast<int>(view.head_size)};
+  return Heads<Element>{view.template at<T>(0, 0, 0), view.batch_stride,
+                        base::narrow<int>(view.time_stride), base::narrow<int>(view.head_size)};
 }
 
 /// AttentionInputs for kernels.
@@ -145,22 +146,19 @@ struct LaneOffset {
 /// Starts the copies of rows [0, rows) of `from` into the tile; further rows, and columns beyond
 /// the head size, become 0.
 template <int kRows, int kThreads, int kD>
-__device__ void load_tile(Tile<kD> tile, const Bf16* from, std::int64_t stride, int rows,
-                          int head_size) {
+__device__ void load_tile(Tile<kD> tile, const Bf16* from, int stride, int rows, int head_size) {
   constexpr int kChunks = kD / 8;
   constexpr int kRowsAtOnce = kThreads / kChunks;
   static_assert(kThreads % kChunks == 0 && kRows % kRowsAtOnce == 0);
   const int c = static_cast<int>(threadIdx.x) % kChunks;
   const int first = static_cast<int>(threadIdx.x) / kChunks;
   const bool column = c * 8 < head_size;
-  const Bf16* source = from + first * stride + c * 8;
 #pragma unroll
   for (int i = 0; i < kRows / kRowsAtOnce; ++i) {
     const int row = first + i * kRowsAtOnce;
     const bool take = column && row < rows;
-    device::copy_async_16(tile.chunk(row, c), take ? source : from,
+    device::copy_async_16(tile.chunk(row, c), take ? from + (row * stride + c * 8) : from,
                           take ? device::Fill::source : device::Fill::zero);
-    source += kRowsAtOnce * stride;
   }
 }
 
@@ -259,7 +257,7 @@ __device__ inline float quad_max(float x) {
 /// rows [tile_row, ...) of a tile that no other warp reads at this time, so that the stores to
 /// global memory are of 16 bytes.
 template <int kM, int kN, int kD, class Scale>
-__device__ void store_rows(Bf16* to, std::int64_t stride, int rows, int head_size,
+__device__ void store_rows(Bf16* to, int stride, int rows, int head_size,
                            const float (&c)[kM][kN][4], Tile<kD> tile, int tile_row,
                            const Scale& scale) {
   const Place place;
