@@ -77,8 +77,8 @@ __device__ void absorb(float (&s)[kM][kN][4], float (&o)[kM][kOut][4], RunningRo
       const float shift2 = top * scale;
       const float rescale = device::exp2_approx((max - top) * scale);
       max = top;
-      const auto provisional = weighting.provisional(shift2 * kLn2);
       const float origin = device::exp2_approx(-shift2);
+      const auto provisional = weighting.provisional(shift2 * kLn2, origin);
       const float natural = scale * kLn2;
       float sum = 0.0F;
 #pragma unroll

@@ -55,11 +55,12 @@ concept MonoidWeighting = requires(const W& w, const RowStatistic<float>& s, flo
   w.weight(w.finish(s, x, std::int64_t{1}), x, x);
 };
 
-/// A monoid weighting whose sum only divides: provisional(max) is the row while keys still come,
-/// and a weight under it times e^(max - last max) times finish(...).factor is final.
+/// A monoid weighting whose sum only divides: provisional(max, origin) is the row while keys still
+/// come, with origin = e^(-max), and a weight under it times e^(max - last max) times
+/// finish(...).factor is final.
 template <class W>
-concept OnePassWeighting = MonoidWeighting<W> && requires(const W& w, float max) {
-  w.provisional(max);
+concept OnePassWeighting = MonoidWeighting<W> && requires(const W& w, float x) {
+  w.provisional(x, x);
 };
 
 /// A whole row of scaled scores, in memory.
@@ -131,7 +132,7 @@ struct SoftmaxWeighting {
     return e;
   }
   template <class Real>
-  HD static Row<Real> provisional(Real max) {
+  HD static Row<Real> provisional(Real max, Real /*origin*/) {
     return {max, Real{1}};
   }
   template <class Real>

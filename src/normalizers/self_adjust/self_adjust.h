@@ -64,7 +64,7 @@ struct Weighting {
   }
 
   template <class Real>
-  HD static Row<Real> provisional(Real max) requires(kVariant == Variant::plain) {
+  HD static Row<Real> provisional(Real max, Real /*origin*/) requires(kVariant == Variant::plain) {
     return {max, Real{1}};
   }
   /// A row without spread (at most 1e-7, as in the paper's code) has no weights and no gradient:

@@ -37,8 +37,8 @@ struct Weighting {
     return e > origin ? e - origin : origin - e;
   }
   template <class Real>
-  HD static Row<Real> provisional(Real max) {
-    return {max, Real{1}, std::exp(-max)};
+  HD static Row<Real> provisional(Real max, Real origin) {
+    return {max, Real{1}, origin};
   }
   template <class Real>
   HD Row<Real> finish(const kernels::RowStatistic<Real>& s, Real /*head*/,
