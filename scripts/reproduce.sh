@@ -15,6 +15,7 @@
 #                                 a_softmax_seed2 b_ssmax_seed2
 # --steps NAME,NAME               data train loss positions finetune needle attention fading length
 #                                 choices figures report
+# --train-set, --finetune-set KEY=VALUE        config keys to override, may be repeated
 # --ssmax, --python, --data, --runs, --out     program, Python with matplotlib, and the folders
 #
 # Started again it goes on where it was stopped; what is done is not done again.
@@ -22,8 +23,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scale='' train=() validation=() long=() hellaswag='' lambada=''
+train_set=() finetune_set=()
 only='' steps='' ssmax=build/cpu/ssmax python='' data='' runs='' out=''
-usage() { sed -n '2,24s/^# \{0,1\}//p' "$0"; exit "$1"; }
+usage() { sed -n '2,25s/^# \{0,1\}//p' "$0"; exit "$1"; }
 while [[ $# -gt 0 ]]; do
   case "$1" in -h | --help) usage 0 ;; esac
   [[ $# -gt 1 ]] || { echo "reproduce.sh: $1 needs a value" >&2; exit 2; }
@@ -36,6 +38,8 @@ while [[ $# -gt 0 ]]; do
     --lambada) lambada=$2 ;;
     --only) only=$2 ;;
     --steps) steps=$2 ;;
+    --train-set) train_set+=("--$2") ;;
+    --finetune-set) finetune_set+=("--$2") ;;
     --ssmax) ssmax=$2 ;;
     --python) python=$2 ;;
     --data) data=$2 ;;
@@ -77,6 +81,8 @@ case "$scale" in
     position_length=20000 rows=8 choices=10042 ;;
   *) echo "reproduce.sh: --scale must be tiny, mini, small or paper" >&2; exit 2 ;;
 esac
+train_overrides+=("${train_set[@]}")
+finetune_overrides+=("${finetune_set[@]}")
 data=${data:-data/$scale}
 [[ $scale != paper || $data != data/paper ]] || data=data/fineweb
 runs=${runs:-runs/$scale}

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <numeric>
+#include <optional>
+#include <span>
 
 #include "app/evaluate/evaluate.h"
 #include "base/durable_file.h"
@@ -269,14 +272,82 @@ corpus::Needle needle_for(const NeedleOptions& options, const evaluation::Needle
   return needle;
 }
 
+double depth_of(const NeedleOptions& options, std::int64_t trial) {
+  constexpr std::uint64_t kDepthStream = base::random_stream("needle depth", 12);
+  if (!options.random_depth) return options.depths.front();
+  return base::random_uniform(options.seed, kDepthStream, static_cast<std::uint64_t>(trial));
+}
+
+/// Scores of all heads, block after block, of every question of a batch.
+class ScoreCollector {
+ public:
+  explicit ScoreCollector(std::span<const NeedleQuestion> questions)
+      : questions_(questions), scores_(questions.size()) {}
+
+  void see(const evaluation::AttentionRow& row) {
+    for (std::size_t b = 0; b < questions_.size(); ++b) {
+      const corpus::NeedlePrompt& prompt = questions_[b].prompt;
+      for (std::int64_t h = 0; h < row.heads; ++h) {
+        const auto weights = row.of(static_cast<std::int64_t>(b), h);
+        scores_[b].needle.push_back(evaluation::weight_on(weights, prompt.needle));
+        scores_[b].digits.push_back(evaluation::weight_on(weights, prompt.digits));
+      }
+    }
+  }
+  const std::vector<HeadScores>& scores() const { return scores_; }
+
+ private:
+  std::span<const NeedleQuestion> questions_;
+  std::vector<HeadScores> scores_;
+};
+
+/// All trials of one context size, as a list.
+JsonValue attention_trials(OpenModel& open, const NeedleOptions& options,
+                           const corpus::Tokenizer& tokenizer, const corpus::Haystack& haystack,
+                           std::int64_t context, base::Progress& progress) {
+  const corpus::NeedleWriter writer(tokenizer);
+  const evaluation::NeedleTrials trials{options.needles(), options.seed, context};
+  const std::int64_t batch = batch_for(options, context);
+  device::Arena arena(open.arena.device());
+  evaluation::NeedleReader reader(open.model, tokenizer, batch, context, arena);
+  evaluation::AttentionRows rows(open.model, batch, context, arena);
+  JsonValue list = JsonValue::array();
+  std::int64_t exact = 0;
+  double top = 0.0;
+  for (std::int64_t first = 0; first < options.trials; first += batch) {
+    std::vector<NeedleQuestion> questions;
+    for (std::int64_t trial = first; trial < first + batch; ++trial) {
+      questions.push_back(evaluation::ask(writer, haystack, trials, trial, depth_of(options, trial),
+                                          needle_for(options, trials, trial)));
+    }
+    ScoreCollector collector(questions);
+    const std::vector<std::string> answers = reader.answer(
+        open.stream, questions, rows.visitor(open.stream, [&](const evaluation::AttentionRow& row) {
+          collector.see(row);
+        }));
+    for (std::size_t b = 0; b < questions.size(); ++b) {
+      const HeadScores& scores = collector.scores()[b];
+      const NeedleOutcome outcome = evaluation::judge(questions[b].needle, answers[b]);
+      exact += outcome == NeedleOutcome::exact ? 1 : 0;
+      top += *std::ranges::max_element(scores.needle);
+      list.items.push_back(json_of(questions[b], answers[b], scores));
+    }
+    progress.advance(batch * context);
+  }
+  std::printf(
+      "context %lld: %lld of %lld answers exact; largest needle score of a head %.4f in "
+      "the mean over trials\n",
+      static_cast<long long>(context), static_cast<long long>(exact),
+      static_cast<long long>(options.trials), top / static_cast<double>(options.trials));
+  return list;
+}
+
 JsonValue run_attention(OpenModel& open, const NeedleOptions& options) {
   const corpus::Tokenizer tokenizer = need_tokenizer(options.tokenizer, open);
   const corpus::Haystack haystack = read_haystack(options, tokenizer);
-  const corpus::NeedleWriter writer(tokenizer);
-  const std::int64_t heads = open.config.model.heads();
   JsonValue json = result_of("attention", open);
   json.add("layers", JsonValue::of(open.config.model.num_hidden_layers));
-  json.add("heads", JsonValue::of(heads));
+  json.add("heads", JsonValue::of(open.config.model.heads()));
   json.add("seed", JsonValue::of(static_cast<std::int64_t>(options.seed)));
   JsonValue groups = JsonValue::array();
   base::ProgressOptions style;
@@ -287,54 +358,9 @@ JsonValue run_attention(OpenModel& open, const NeedleOptions& options) {
           options.trials,
       style);
   for (const std::int64_t context : options.contexts) {
-    const evaluation::NeedleTrials trials{options.needles(), options.seed, context};
-    const std::int64_t batch = batch_for(options, context);
-    device::Arena arena(open.arena.device());
-    evaluation::NeedleReader reader(open.model, tokenizer, batch, context, arena);
-    evaluation::AttentionRows rows(open.model, batch, context, arena);
-    JsonValue list = JsonValue::array();
-    std::int64_t exact = 0;
-    std::vector<double> top;
-    for (std::int64_t first = 0; first < options.trials; first += batch) {
-      std::vector<NeedleQuestion> questions;
-      for (std::int64_t trial = first; trial < first + batch; ++trial) {
-        constexpr std::uint64_t kDepthStream = base::random_stream("needle depth", 12);
-        const double depth = options.random_depth
-                                 ? base::random_uniform(options.seed, kDepthStream,
-                                                        static_cast<std::uint64_t>(trial))
-                                 : options.depths.front();
-        questions.push_back(evaluation::ask(writer, haystack, trials, trial, depth,
-                                            needle_for(options, trials, trial)));
-      }
-      std::vector<HeadScores> scores(questions.size());
-      const auto see = [&](const evaluation::AttentionRow& row) {
-        for (std::size_t b = 0; b < questions.size(); ++b) {
-          for (std::int64_t h = 0; h < heads; ++h) {
-            const auto weights = row.of(static_cast<std::int64_t>(b), h);
-            const corpus::NeedlePrompt& prompt = questions[b].prompt;
-            scores[b].needle.push_back(evaluation::weight_on(weights, prompt.needle));
-            scores[b].digits.push_back(evaluation::weight_on(weights, prompt.digits));
-          }
-        }
-      };
-      const std::vector<std::string> answers =
-          reader.answer(open.stream, questions, rows.visitor(open.stream, see));
-      for (std::size_t b = 0; b < questions.size(); ++b) {
-        exact += evaluation::judge(questions[b].needle, answers[b]) == NeedleOutcome::exact ? 1 : 0;
-        top.push_back(*std::ranges::max_element(scores[b].needle));
-        list.items.push_back(json_of(questions[b], answers[b], scores[b]));
-      }
-      progress.advance(batch * context);
-    }
-    std::printf(
-        "context %lld: %lld of %lld answers exact; largest needle score of a head %.4f in "
-        "the mean over trials\n",
-        static_cast<long long>(context), static_cast<long long>(exact),
-        static_cast<long long>(options.trials),
-        std::accumulate(top.begin(), top.end(), 0.0) / static_cast<double>(top.size()));
     JsonValue group = JsonValue::object();
     group.add("context", JsonValue::of(context));
-    group.add("trials", std::move(list));
+    group.add("trials", attention_trials(open, options, tokenizer, haystack, context, progress));
     groups.items.push_back(std::move(group));
   }
   json.add("contexts", std::move(groups));
