@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "app/bench.h"
+#include "app/bench/bench.h"
 #include "app/command.h"
 #include "app/exit_code.h"
 #include "app/inspect.h"

@@ -37,6 +37,15 @@ Model::Model(const ModelConfig& config, DType activation, params::Gradients grad
   bind_normalizer_parameters(parts_);
 }
 
+std::int64_t Model::linear_workspace_bytes(const Activations& activations) const {
+  const Tensor& logits = activations.logits;
+  const Tensor& mlp = activations.blocks.front().mlp_input;
+  return std::max(
+      kernels::linear_workspace_bytes(logits.extent(0), config().hidden_size, logits.extent(1),
+                                      dtype_),
+      kernels::linear_workspace_bytes(mlp.extent(0), config().hidden_size, mlp.extent(1), dtype_));
+}
+
 void Model::enter_block(Stream& stream, Activations& activations, int index) const {
   const BlockActivations& a = activations.blocks[static_cast<std::size_t>(index)];
   const NormParameters& p = parts_.layout.blocks[static_cast<std::size_t>(index)].attention_norm;

@@ -39,6 +39,8 @@ class Model {
   std::int64_t attention_workspace_bytes(std::int64_t length) const {
     return parts_.normalizer->workspace_bytes(length, parts_.config.head_size());
   }
+  /// Host memory that the largest matmul takes while it runs.
+  std::int64_t linear_workspace_bytes(const Activations& activations) const;
 
   /// Loss of every token, (M) nats, in activations.losses. `visit` may be empty.
   void forward(Stream& stream, Activations& activations, const TokenBatch& batch,

@@ -82,6 +82,9 @@ MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch) {
   plan.allocations.push_back(
       {"attention scratch of threads",
        device::cpu_threads() * state.model.attention_workspace_bytes(config.data.sequence_length)});
+  if (const auto bytes = state.model.linear_workspace_bytes(state.activations); bytes > 0) {
+    plan.allocations.push_back({"f32 copies for bf16 matmuls", bytes});
+  }
   plan.allocations.push_back({"program and libraries", kProgramBytes});
   return plan;
 }

@@ -1,6 +1,9 @@
 #include "kernels/linear/linear.h"
 
+#include <algorithm>
+
 #include "kernels/linear/linear_launch.h"
+#include "kernels/linear/matrix_product.h"
 
 namespace ssmax::kernels {
 
@@ -44,6 +47,11 @@ void linear_weight_gradient(Stream& stream, const Tensor& dweight, const Tensor&
     require_vector(dbias, dweight.extent(0), gradients, "linear_weight_gradient: dbias");
   }
   launch<cpu::linear_weight_gradient, cuda::linear_weight_gradient>(stream, dweight, dbias, dy, x);
+}
+
+std::int64_t linear_workspace_bytes(std::int64_t M, std::int64_t K, std::int64_t N, DType dtype) {
+  if (dtype != DType::bf16 || cpu::processor_multiplies_bf16()) return 0;
+  return (M * K + K * N + M * N + std::max(K, N)) * static_cast<std::int64_t>(sizeof(float));
 }
 
 }  // namespace ssmax::kernels

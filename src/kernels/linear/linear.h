@@ -20,4 +20,8 @@ void linear_input_gradient(Stream& stream, const Tensor& dx, const ConstTensor& 
 void linear_weight_gradient(Stream& stream, const Tensor& dweight, const Tensor& dbias,
                             const ConstTensor& dy, const ConstTensor& x);
 
+/// Host memory that the products of such a layer take while they run: f32 copies where the
+/// processor has no bf16 products, else 0.
+std::int64_t linear_workspace_bytes(std::int64_t M, std::int64_t K, std::int64_t N, DType dtype);
+
 }  // namespace ssmax::kernels

@@ -149,19 +149,6 @@ Prepared& prepared(const MatrixProduct& product) {
   return *cache.emplace(product, std::make_unique<Prepared>(product)).first->second;
 }
 
-/// bf16 products need AVX-512 (or AMX); asked once, with a product of the smallest size.
-bool processor_multiplies_bf16() {
-  static const bool answer = [] {
-    try {
-      plan({.m = 1, .n = 1, .k = 1, .inputs = DType::bf16, .output = DType::bf16});
-      return true;
-    } catch (const dnnl::error&) {
-      return false;
-    }
-  }();
-  return answer;
-}
-
 void widen(float* to, const void* from, std::int64_t count) {
   const auto* source = static_cast<const device::Bf16*>(from);
   device::parallel_for(count, kElementsPerTask, [&](std::int64_t begin, std::int64_t end) {
@@ -210,6 +197,19 @@ void multiply_in_f32(const MatrixProduct& product, void* c, const void* a, const
 }
 
 }  // namespace
+
+// They need AVX-512 or AMX; the library is asked, with a product of the smallest size.
+bool processor_multiplies_bf16() {
+  static const bool answer = [] {
+    try {
+      plan({.m = 1, .n = 1, .k = 1, .inputs = DType::bf16, .output = DType::bf16});
+      return true;
+    } catch (const dnnl::error&) {
+      return false;
+    }
+  }();
+  return answer;
+}
 
 void multiply(const MatrixProduct& product, void* c, const void* a, const void* b,
               const void* bias) {

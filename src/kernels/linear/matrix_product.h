@@ -29,4 +29,7 @@ struct MatrixProduct {
 void multiply(const MatrixProduct& product, void* c, const void* a, const void* b,
               const void* bias = nullptr);
 
+/// Whether it can; asked once.
+bool processor_multiplies_bf16();
+
 }  // namespace ssmax::kernels::cpu

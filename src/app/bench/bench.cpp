@@ -1,0 +1,103 @@
+#include "app/bench/bench.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "app/bench/timing.h"
+#include "base/checked.h"
+#include "base/errors.h"
+#include "device/parallel.h"
+
+namespace ssmax::app {
+
+namespace {
+
+constexpr BenchOp kOps[] = {{"linear", bench_linear},
+                            {"rms_norm", bench_rms_norm},
+                            {"layer_norm", bench_layer_norm},
+                            {"swiglu", bench_swiglu},
+                            {"gelu", bench_gelu},
+                            {"cast", bench_cast},
+                            {"add", bench_add},
+                            {"rope", bench_rope},
+                            {"embedding", bench_embedding},
+                            {"cross_entropy", bench_cross_entropy},
+                            {"norm_squared", bench_norm_squared},
+                            {"adamw", bench_adamw},
+                            {"attention", bench_attention},
+                            {"step", bench_step}};
+
+bool is_step(const BenchOp& op) { return op.run == bench_step; }
+
+bool is_wanted(const BenchOptions& options, const BenchOp& op) {
+  if (options.ops.empty()) return !is_step(op);
+  return std::find(options.ops.begin(), options.ops.end(), op.name) != options.ops.end();
+}
+
+void check(const BenchOptions& options) {
+  for (const std::string& name : options.ops) {
+    const auto is_named = [&](const BenchOp& op) { return name == op.name; };
+    if (std::any_of(std::begin(kOps), std::end(kOps), is_named)) continue;
+    std::string known;
+    for (const BenchOp& op : kOps) known += std::string(" ") + op.name;
+    throw base::Error(base::ErrorKind::usage, "unknown op '" + name + "': expected one of" + known);
+  }
+  base::div_exact(options.tokens, options.sequence_length, "sequences (tokens / sequence-length)");
+  base::div_exact(options.hidden, options.heads, "head size (hidden / heads)");
+  base::div_exact(options.hidden / options.heads, 2, "half of the head size");
+}
+
+void run(const BenchOptions& options) {
+  check(options);
+  device::set_cpu_threads(options.threads);
+  Bench bench(options);
+  for (const BenchOp& op : kOps) {
+    if (!is_wanted(options, op)) continue;
+    if (!is_step(op)) bench.measure_limits();
+    op.run(bench);
+    bench.finish();
+  }
+}
+
+}  // namespace
+
+void add_bench(CLI::App& program) {
+  auto options = std::make_shared<BenchOptions>();
+  CLI::App* command = program.add_subcommand(
+      "bench", "Time every op, with the share of this machine's limits measured in the same run");
+  std::string names;
+  for (const BenchOp& op : kOps) names += std::string(names.empty() ? "" : ", ") + op.name;
+  command->add_option("op", options->ops, "Ops to time (all): " + names);
+  command->add_option("--tokens", options->tokens, "Rows")->check(CLI::PositiveNumber);
+  command->add_option("--sequence-length", options->sequence_length, "Tokens of one sequence")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--hidden", options->hidden, "Width of the model")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--intermediate", options->intermediate, "Width of the MLP")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--layers", options->layers, "Layers of the model of step")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--heads", options->heads, "Attention heads")->check(CLI::PositiveNumber);
+  command->add_option("--vocab", options->vocabulary, "Size of the vocabulary")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--dtype", options->dtype, "Activations")
+      ->check(CLI::IsMember({"f32", "bf16"}));
+  command->add_option(
+      "--normalizers", options->normalizers,
+      "Normalizers of step, held against the first; that one twice shows the noise");
+  command->add_option("--rounds", options->rounds, "Steps of each normalizer")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--seconds", options->seconds, "Time to spend on each op");
+  command->add_option("--threads", options->threads, "CPU threads (0: all)")
+      ->check(CLI::NonNegativeNumber);
+  command->footer(
+      "The last op, step, is a whole training step, and only runs when it is named: one model for\n"
+      "each of --normalizers, a step of each in turn.\n"
+      "Example:  ssmax bench step --hidden 384 --intermediate 1024 --heads 6 --rounds 40");
+  for (CLI::Option* option : command->get_options()) {
+    if (option->get_name() != "--help") option->capture_default_str();
+  }
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace ssmax::app

@@ -1,0 +1,136 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <ctime>
+
+#include "app/bench/timing.h"
+#include "base/clock.h"
+#include "model/model.h"
+#include "normalizers/registry.h"
+#include "optim/adamw_optimizer.h"
+
+namespace ssmax::app {
+
+namespace {
+
+using device::Tensor;
+
+model::ModelConfig model_config(const BenchOptions& options, const std::string& normalizer) {
+  model::ModelConfig config;
+  config.vocab_size = options.vocabulary;
+  config.num_hidden_layers = options.layers;
+  config.num_attention_heads = options.heads;
+  config.hidden_size = options.hidden;
+  config.intermediate_size = options.intermediate;
+  config.max_position_embeddings = options.sequence_length;
+  config.normalizer = {&normalizers::normalizer_kinds, normalizer};
+  return config;
+}
+
+/// A model with everything that a training step needs.
+class TrainingStep {
+ public:
+  TrainingStep(Bench& bench, const std::string& normalizer, const Tensor& tokens)
+      : model_(model_config(bench.options(), normalizer), bench.activation_dtype(),
+               params::Gradients::allocate, arena_),
+        activations_(model_.config(), model_.attention_row_values(), shape(bench), arena_),
+        optimizer_(model_.parameters(), {}, arena_),
+        batch_{tokens, tokens, {}} {
+    model_.parameters().initialize(bench.stream(), 1);
+    model_.parameters().refresh_compute(bench.stream());
+  }
+
+  void run(device::Stream& stream) {
+    device::fill_zero(stream, model_.parameters().flat_gradients());
+    model_.forward_for_training(stream, activations_, batch_,
+                                1.0 / static_cast<double>(activations_.rows()));
+    model_.backward(stream, activations_, batch_, {});
+    optimizer_.step(stream, 1e-4);
+    optimizer_.read(stream);
+  }
+
+ private:
+  static model::ActivationOptions shape(const Bench& bench) {
+    model::ActivationOptions result;
+    result.length = bench.options().sequence_length;
+    result.batch = bench.options().tokens / result.length;
+    result.dtype = bench.activation_dtype();
+    return result;
+  }
+
+  device::Arena arena_;
+  model::Model model_;
+  model::Activations activations_;
+  optim::AdamwOptimizer optimizer_;
+  model::TokenBatch batch_;
+};
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+/// Ranks between which the median lies in 95 of 100 samples of this size: the binomial
+/// distribution, as a normal one.
+std::pair<double, double> median_interval(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const auto count = static_cast<double>(values.size());
+  const auto below = static_cast<std::int64_t>(std::floor(count / 2 - 0.98 * std::sqrt(count)));
+  const auto rank = static_cast<std::size_t>(std::max<std::int64_t>(below, 0));
+  return {values[rank], values[values.size() - 1 - rank]};
+}
+
+struct Column {
+  std::string normalizer;
+  std::unique_ptr<TrainingStep> step;
+  std::vector<double> wall, cpu;  // seconds of each round
+};
+
+void print(const Column& column, const Column& first) {
+  std::printf("%-34s %9.2f ms %9.2f ms CPU", ("step " + column.normalizer).c_str(),
+              1e3 * median(column.wall), 1e3 * median(column.cpu));
+  if (&column != &first) {
+    std::vector<double> percent;
+    for (std::size_t round = 0; round < column.cpu.size(); ++round) {
+      percent.push_back(100.0 * (column.cpu[round] / first.cpu[round] - 1.0));
+    }
+    const auto [low, high] = median_interval(percent);
+    std::printf("  %+6.2f %% [%+.2f, %+.2f]", median(percent), low, high);
+  }
+  std::printf("\n");
+}
+
+}  // namespace
+
+void bench_step(Bench& bench) {
+  const BenchOptions& o = bench.options();
+  const Tensor tokens = bench.tokens({o.tokens / o.sequence_length, o.sequence_length});
+  std::vector<Column> columns;
+  for (const std::string& normalizer : o.normalizers) {
+    columns.push_back(
+        {normalizer, std::make_unique<TrainingStep>(bench, normalizer, tokens), {}, {}});
+    columns.back().step->run(bench.stream());
+  }
+  // Round by round, each beginning with another, so that what the machine does meets all alike.
+  const auto count = static_cast<int>(columns.size());
+  for (int round = 0; round < o.rounds; ++round) {
+    for (int turn = 0; turn < count; ++turn) {
+      Column& column = columns[static_cast<std::size_t>((round + turn) % count)];
+      const base::Stopwatch watch;
+      const std::clock_t start = std::clock();
+      column.step->run(bench.stream());
+      column.cpu.push_back(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC);
+      column.wall.push_back(watch.seconds());
+    }
+  }
+  std::printf(
+      "training steps, %lld layers of width %lld, %lld x %lld tokens, %s, %d rounds;\n"
+      "CPU time against the first, median and its 95 %% interval\n",
+      static_cast<long long>(o.layers), static_cast<long long>(o.hidden),
+      static_cast<long long>(o.tokens / o.sequence_length),
+      static_cast<long long>(o.sequence_length), o.dtype.c_str(), o.rounds);
+  for (const Column& column : columns) print(column, columns.front());
+}
+
+}  // namespace ssmax::app
