@@ -50,15 +50,15 @@ if(SSMAX_WITH_CUDA)
   ssmax_cuda_backend()
 endif()
 ssmax_room(optim DEPENDS kernels params)
-ssmax_room(checkpoint DEPENDS params corpus)
+ssmax_room(checkpoint DEPENDS params corpus comm)
 ssmax_room(model DEPENDS normalizers optim)
 ssmax_room(evaluation DEPENDS model corpus)
-ssmax_room(train DEPENDS evaluation model optim checkpoint corpus)
+ssmax_room(train DEPENDS evaluation model optim checkpoint comm corpus)
 
 file(GLOB_RECURSE app_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/app/*.cpp)
 if(app_sources)
   add_executable(ssmax ${app_sources})
-  target_link_libraries(ssmax PRIVATE train evaluation model checkpoint corpus normalizers
+  target_link_libraries(ssmax PRIVATE train evaluation model checkpoint comm corpus normalizers
                         CLI11::CLI11)
   if(SSMAX_WITH_CUDA)
     target_link_libraries(ssmax PRIVATE cuda_backend)

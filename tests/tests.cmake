@@ -78,6 +78,7 @@ function(ssmax_rank_tests program filter)
 endfunction()
 if(SSMAX_BUILT_WITH_MPI)
   ssmax_rank_tests(comm_tests Ranks.* 2 3 4)
+  ssmax_rank_tests(train_tests Ranks.*:StepMeeting.* 2 4)
 endif()
 
 # Checks of the repository and of the program as a whole, written in Python.
@@ -114,6 +115,11 @@ if(Python3_FOUND)
   ssmax_script_test(faults.kill TIMEOUT 200 LABELS faults
                     COMMAND scripts/kill_test.py $<TARGET_FILE:ssmax> --kills 12 --seed 1)
   set_tests_properties(faults.kill PROPERTIES RUN_SERIAL ON)
+  if(SSMAX_BUILT_WITH_MPI)
+    ssmax_script_test(mpi.failures TIMEOUT 300 LABELS mpi faults
+                      COMMAND tests/faults/ranks_test.py $<TARGET_FILE:ssmax>)
+    set_tests_properties(mpi.failures PROPERTIES RUN_SERIAL ON SKIP_RETURN_CODE 77)
+  endif()
 endif()
 
 include(${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz.cmake)

@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 
@@ -8,6 +9,8 @@
 #include "app/exit_code.h"
 #include "base/format.h"
 #include "base/log.h"
+#include "comm/agreement.h"
+#include "comm/launch.h"
 #include "device/parallel.h"
 #include "kernels/linear/matmul_limit.h"
 #include "train/trainer.h"
@@ -33,11 +36,11 @@ void check_device(const train::RunConfig& config) {
   }
 }
 
-void dry_run(const train::RunConfig& given) {
+void dry_run(const train::RunConfig& given, const train::Place& place) {
   const bool in_epochs = given.training.epochs > 0 || given.schedule.warmup_epochs > 0;
   const train::RunConfig config =
       in_epochs ? given.with_epochs(train::training_samples(given)) : given;
-  const train::MemoryPlan plan = train::choose_micro_batch(config);
+  const train::MemoryPlan plan = train::choose_micro_batch(config, place);
   const model::FlopCount flops = model::count_flops(config.model, config.data.sequence_length);
   const double per_step =
       flops.training_per_token() * static_cast<double>(config.tokens_per_step());
@@ -45,9 +48,10 @@ void dry_run(const train::RunConfig& given) {
   device::Stream stream;
   const double limit =
       1e9 * kernels::measured_matmul_limit(stream, bf16 ? device::DType::bf16 : device::DType::f32);
-  const double step_seconds = per_step / (kAssumedShare * limit);
+  const double step_seconds = per_step / (kAssumedShare * limit * place.ranks);
   const auto steps = static_cast<double>(config.training.steps);
-  std::cout << "memory, micro-batches of " << plan.micro_batch << " sequences\n"
+  std::cout << "memory" << (place.ranks > 1 ? " of rank 0" : "") << ", micro-batches of "
+            << plan.micro_batch << " sequences\n"
             << plan.table() << "work\n  "
             << base::format_count(static_cast<double>(config.tokens_per_step()))
             << " tokens a step, " << base::format_count(flops.training_per_token())
@@ -57,17 +61,49 @@ void dry_run(const train::RunConfig& given) {
             << base::format_duration(step_seconds * steps) << '\n';
 }
 
-void run_train(const CLI::App& command, const TrainOptions& options) {
-  const auto given = base::load_config<train::RunConfig>(options.config, overrides_of(command));
-  device::set_cpu_threads(static_cast<int>(given.training.threads));
+/// Cores and threads of this rank, and a line about how the ranks came together.
+train::Place settle(comm::Communicator& ranks, const comm::Launch& launch, std::int64_t threads) {
+  if (ranks.size() == 1) {
+    device::set_cpu_threads(static_cast<int>(threads));
+    return {};
+  }
+  const comm::CoreShare share = comm::bind_to_share(ranks);
+  device::set_cpu_threads(threads > 0 ? static_cast<int>(threads) : share.threads());
+  const std::string name = "rank " + std::to_string(ranks.rank());
+  base::set_log_prefix(ranks.is_root() ? "" : name + ": ");
+  const std::vector<std::string> all = ranks.gather_texts(
+      threads > 0 ? std::to_string(threads) + " threads, as training.threads says"
+                  : share.text() + (share.bound ? ", bound here" : ", as the launcher bound it"));
+  if (ranks.is_root()) {
+    std::string lines = std::to_string(ranks.size()) + " ranks through " +
+                        std::string(ranks.transport()) + ", started by " + launch.text;
+    for (int rank = 0; rank < ranks.size(); ++rank) {
+      lines += "\n  " + ranks.rank_text(rank) + ": " + all[static_cast<std::size_t>(rank)];
+    }
+    base::log_info(lines);
+  }
+  return {ranks.rank(), ranks.size(), share.local_ranks};
+}
+
+void train_on(comm::Communicator& ranks, const comm::Launch& launch, const CLI::App& command,
+              const TrainOptions& options) {
+  train::RunConfig config;
+  comm::together(ranks, [&] {
+    config = base::load_config<train::RunConfig>(options.config, overrides_of(command));
+  });
   if (options.print_config) {
-    std::cout << base::config_text(given.resolved());
+    if (ranks.is_root()) std::cout << base::config_text(config.resolved());
     return;
   }
-  const train::RunConfig config = train::with_start_model(given).resolved();
-  check_device(config);
+  comm::together(ranks, [&] {
+    config = train::with_start_model(config).resolved();
+    check_device(config);
+  });
+  const train::Place place = settle(ranks, launch, config.training.threads);
   if (options.dry_run) {
-    dry_run(config);
+    comm::together(ranks, [&] {
+      if (ranks.is_root()) dry_run(config, place);
+    });
     return;
   }
   const std::filesystem::path folder = options.out.empty()
@@ -75,12 +111,40 @@ void run_train(const CLI::App& command, const TrainOptions& options) {
                                            : std::filesystem::path(options.out);
   const train::StopSignals signals(exit_code(base::ErrorKind::stopped));
   // A thread that hangs cannot be unwound, so the process ends here.
-  train::Watchdog watchdog(0, [](const base::Error& error) {
+  train::Watchdog watchdog(ranks.rank(), [](const base::Error& error) {
     std::fprintf(stderr, "ssmax: %s\n", error.what());
     _exit(exit_code(error.kind()));
   });
-  train::Trainer trainer(config, folder);
+  train::Trainer trainer(config, folder, ranks);
   trainer.run(signals, watchdog);
+}
+
+/// A rank that fails alone ends without a word to the others, who may wait for it anywhere; its
+/// launcher ends them, or their patience does.
+[[noreturn]] void leave(const comm::Communicator& ranks, const char* message, int code) {
+  std::fprintf(stderr, "ssmax: %s: %s\n", ranks.rank_text(ranks.rank()).c_str(), message);
+  _exit(code);
+}
+
+void run_train(const CLI::App& command, const TrainOptions& options) {
+  const comm::Launch launch = comm::detect_launch();
+  if (launch.size == 1) return train_on(comm::solo(), launch, command, options);
+  train::die_with_parent();
+  const std::unique_ptr<comm::Communicator> ranks = comm::open(launch);
+  try {
+    train_on(*ranks, launch, command, options);
+    ranks->finish();
+  } catch (const comm::SharedError& error) {
+    ranks->finish();
+    if (ranks->is_root()) throw;
+    std::exit(exit_code(error.kind()));  // rank 0 says it for all
+  } catch (const base::Error& error) {
+    leave(*ranks, error.what(), exit_code(error.kind()));
+  } catch (const std::bad_alloc&) {
+    leave(*ranks, "out of memory", exit_code(base::ErrorKind::device));
+  } catch (const std::exception& error) {
+    leave(*ranks, error.what(), 1);
+  }
 }
 
 }  // namespace
@@ -90,6 +154,8 @@ void add_train(CLI::App& program) {
   command->footer(
       "The same command line starts a run and resumes it after any interruption: the newest valid\n"
       "checkpoint of the run's folder decides. Ctrl-C, SIGTERM and SIGUSR1 save and exit with 75.\n"
+      "Several processes train one model: mpirun -np 4 ssmax train ... (or srun), the same "
+      "config.\n"
       "Any key of the config can be overridden: --training.steps=100 "
       "--model.normalizer.kind=ssmax\n"
       "\n"

@@ -46,6 +46,7 @@ struct Log {
       std::make_shared<spdlog::sinks::dist_sink_mt>();
   spdlog::logger logger{"ssmax", sinks};
   std::shared_ptr<spdlog::sinks::sink> file;
+  std::string prefix;  // set before there are threads
 };
 
 Log& the_log() {
@@ -71,8 +72,12 @@ spdlog::level::level_enum spdlog_level(LogLevel level) {
 
 void set_log_level(LogLevel level) { the_log().logger.set_level(spdlog_level(level)); }
 
+void set_log_prefix(std::string_view prefix) { the_log().prefix = prefix; }
+
 void log(LogLevel level, std::string_view message) {
-  the_log().logger.log(spdlog_level(level), spdlog::string_view_t(message.data(), message.size()));
+  Log& log = the_log();
+  const std::string text = log.prefix + std::string(message);
+  log.logger.log(spdlog_level(level), spdlog::string_view_t(text.data(), text.size()));
 }
 
 LogFile::LogFile(const std::filesystem::path& path) {

@@ -24,7 +24,6 @@ std::int64_t padded_bytes(const device::ConstTensor& tensor) {
 struct Job {
   Manifest manifest;
   std::vector<TensorFile> files;
-  Agree agree;
 };
 
 }  // namespace
@@ -32,9 +31,10 @@ struct Job {
 /// `job` and `outcomes` belong to the mutex; the snapshot belongs to the writer while it is busy
 /// and to the caller otherwise.
 struct BackgroundSaver::State {
-  explicit State(const CheckpointStore& to) : store(to) {}
+  State(const CheckpointStore& to, comm::Communicator& by) : store(to), ranks(by) {}
 
   const CheckpointStore& store;
+  comm::Communicator& ranks;
   device::Arena arena;
   device::Tensor snapshot;  // f32 units, whatever they hold
 
@@ -56,12 +56,12 @@ struct BackgroundSaver::State {
 
 namespace {
 
-SaveOutcome save_now(const CheckpointStore& store, Job job) {
+SaveOutcome save_now(const CheckpointStore& store, comm::Communicator& ranks, Job job) {
   const base::Stopwatch watch;
   SaveOutcome outcome;
   outcome.step = job.manifest.step;
   try {
-    outcome.report = store.save(std::move(job.manifest), job.files, job.agree);
+    outcome.report = store.save(std::move(job.manifest), job.files, ranks);
   } catch (const base::Error& error) {
     outcome.error = error;
   } catch (const std::exception& error) {
@@ -82,7 +82,7 @@ void BackgroundSaver::State::run() {
     Job taken = std::move(*job);
     job.reset();
     lock.unlock();
-    SaveOutcome outcome = save_now(store, std::move(taken));
+    SaveOutcome outcome = save_now(store, ranks, std::move(taken));
     lock.lock();
     outcomes.push_back(std::move(outcome));
     busy = false;
@@ -110,15 +110,15 @@ std::vector<TensorFile> BackgroundSaver::State::copy(const std::vector<TensorFil
       device::Stream stream(named.tensor.device());
       device::copy(stream, to, named.tensor);
       stream.synchronize();
-      copied.tensors.push_back({named.name, to});
+      copied.tensors.push_back({named.name, to, named.fragment});
       next += padded_bytes(named.tensor);
     }
   }
   return copies;
 }
 
-BackgroundSaver::BackgroundSaver(const CheckpointStore& store)
-    : state_(std::make_unique<State>(store)) {
+BackgroundSaver::BackgroundSaver(const CheckpointStore& store, comm::Communicator& ranks)
+    : state_(std::make_unique<State>(store, ranks)) {
   state_->writer = std::thread([state = state_.get()] { state->run(); });
 }
 
@@ -138,10 +138,10 @@ void BackgroundSaver::reserve(const std::vector<TensorFile>& files) {
   state_->make_room(snapshot_bytes(files));
 }
 
-void BackgroundSaver::start(Manifest manifest, const std::vector<TensorFile>& files, Agree agree) {
+void BackgroundSaver::start(Manifest manifest, const std::vector<TensorFile>& files) {
   std::unique_lock lock(state_->mutex);
   state_->wait_until_idle(lock);
-  state_->job = Job{std::move(manifest), state_->copy(files), std::move(agree)};
+  state_->job = Job{std::move(manifest), state_->copy(files)};
   state_->busy = true;
   state_->changed.notify_all();
 }

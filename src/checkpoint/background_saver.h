@@ -21,8 +21,8 @@ struct SaveOutcome {
 /// Saves from a snapshot in a thread of its own, so that training goes on; one at a time.
 class BackgroundSaver {
  public:
-  /// `store` must outlive the saver.
-  explicit BackgroundSaver(const CheckpointStore& store);
+  /// `store` and `ranks`, a communicator for the writing thread alone, must outlive the saver.
+  explicit BackgroundSaver(const CheckpointStore& store, comm::Communicator& ranks = comm::solo());
   /// Waits for the save in flight; outcomes that nobody asked for are lost, so call wait() first.
   ~BackgroundSaver();
   BackgroundSaver(const BackgroundSaver&) = delete;
@@ -33,9 +33,8 @@ class BackgroundSaver {
   void reserve(const std::vector<TensorFile>& files);
 
   /// Waits for the save in flight, copies the tensors and returns while they are written. Work on
-  /// the tensors that is still queued on a stream must be done. `agree` is called by the writing
-  /// thread.
-  void start(Manifest manifest, const std::vector<TensorFile>& files, Agree agree = {});
+  /// the tensors that is still queued on a stream must be done.
+  void start(Manifest manifest, const std::vector<TensorFile>& files);
 
   /// Outcomes since the last call, oldest first; never waits, never throws for a failed save.
   std::vector<SaveOutcome> poll();

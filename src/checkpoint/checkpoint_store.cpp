@@ -7,13 +7,13 @@
 #include <array>
 #include <charconv>
 #include <cstdio>
-#include <optional>
-#include <stdexcept>
+#include <sstream>
 
 #include "base/checked.h"
 #include "base/durable_file.h"
 #include "base/errors.h"
 #include "base/format.h"
+#include "comm/agreement.h"
 
 namespace ssmax::checkpoint {
 namespace {
@@ -78,6 +78,31 @@ std::int64_t folder_bytes(const fs::path& folder) {
   return bytes;
 }
 
+std::vector<WrittenFile> write_files(const fs::path& folder, const std::vector<TensorFile>& files) {
+  std::vector<WrittenFile> written;
+  for (const TensorFile& file : files) {
+    written.push_back(
+        write_safetensors(folder / file.name, file.tensors, fragment_metadata(file.tensors)));
+  }
+  return written;
+}
+
+/// Everyone's files, in the order of the ranks. A line each: bytes, hash, name.
+std::vector<WrittenFile> gather_files(comm::Communicator& ranks,
+                                      const std::vector<WrittenFile>& mine) {
+  std::string lines;
+  for (const WrittenFile& file : mine) {
+    lines += std::to_string(file.bytes) + ' ' + file.xxh3_128 + ' ' + file.name + '\n';
+  }
+  std::vector<WrittenFile> all;
+  for (const std::string& text : ranks.gather_texts(lines)) {
+    std::istringstream in(text);
+    WrittenFile file;
+    while (in >> file.bytes >> file.xxh3_128 >> file.name) all.push_back(file);
+  }
+  return all;
+}
+
 void add(std::vector<std::string>& warnings, std::string warning) {
   if (!warning.empty()) warnings.push_back(std::move(warning));
 }
@@ -92,10 +117,16 @@ std::vector<TensorFile> tensor_files(std::vector<NamedTensor> model,
   return files;
 }
 
+std::string optimizer_file_name(int rank, int ranks) {
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), "optimizer-%05d-of-%05d.safetensors", rank, ranks);
+  return text.data();
+}
+
 std::int64_t estimated_bytes(const std::vector<TensorFile>& files) {
   std::int64_t bytes = kManifestBytes;
   for (const TensorFile& file : files) {
-    bytes += safetensors_bytes(file.tensors) +
+    bytes += safetensors_bytes(file.tensors, fragment_metadata(file.tensors)) +
              kManifestBytesPerTensor * static_cast<std::int64_t>(file.tensors.size());
   }
   return bytes;
@@ -167,51 +198,44 @@ std::vector<std::string> CheckpointStore::prepare(std::int64_t checkpoint_bytes)
   return warnings;
 }
 
-void CheckpointStore::write_files(const fs::path& temporary, Manifest& manifest,
-                                  const std::vector<TensorFile>& files, const Agree& agree) const {
-  std::optional<base::Error> failure;
+SaveReport CheckpointStore::save(Manifest manifest, const std::vector<TensorFile>& files,
+                                 comm::Communicator& ranks) const {
+  const std::string name = step_folder_name(manifest.step);
+  // Rank 0's process id makes the name, so that what a dead run left is never taken for ours.
+  const fs::path temporary =
+      folder_ / ranks.broadcast(name + std::string(kTemporaryPart) + std::to_string(::getpid()));
+  SaveReport report;
+  report.folder = folder_ / name;
   try {
-    base::create_folders(temporary);
-    for (const TensorFile& file : files) {
-      manifest.files.push_back(write_safetensors(temporary / file.name, file.tensors));
-    }
+    comm::together(ranks, [&] {
+      if (ranks.is_root()) base::create_folders(temporary);
+    });
+    std::vector<WrittenFile> written;
+    comm::together(ranks, [&] { written = write_files(temporary, files); });
+    manifest.files = gather_files(ranks, written);
+    comm::together(ranks, [&] {
+      if (ranks.is_root()) commit(temporary, manifest, report);
+    });
   } catch (const base::Error& error) {
-    failure = error;
+    if (ranks.is_root()) remove_folder(temporary);
+    throw error.within("the checkpoint of step " + std::to_string(manifest.step) +
+                       " was not saved, those before it stay");
+  } catch (...) {
+    if (ranks.is_root()) remove_folder(temporary);
+    throw;
   }
-  const bool all = agree ? agree(!failure) : !failure;
-  if (failure) throw *failure;
-  if (!all) fail("another rank could not write its part of " + temporary.string());
+  for (const WrittenFile& file : manifest.files) report.bytes += file.bytes;
+  return report;
+}
 
+void CheckpointStore::commit(const fs::path& temporary, const Manifest& manifest,
+                             SaveReport& report) const {
   const std::string text = to_text(manifest);
   base::DurableFile file(temporary / kManifestName, static_cast<std::int64_t>(text.size()));
   file.write(text);
   file.commit();
   base::sync_folder(temporary);
-}
-
-SaveReport CheckpointStore::save(Manifest manifest, const std::vector<TensorFile>& files,
-                                 const Agree& agree) const {
-  const std::string name = step_folder_name(manifest.step);
-  const fs::path temporary =
-      folder_ / (name + std::string(kTemporaryPart) + std::to_string(::getpid()));
-  SaveReport report;
-  report.folder = folder_ / name;
-  manifest.files.clear();
-  bool in_place = false;
-  try {
-    write_files(temporary, manifest, files, agree);
-    in_place = put_in_place(temporary, report);
-  } catch (const base::Error& error) {
-    remove_folder(temporary);
-    throw error.within("the checkpoint of step " + std::to_string(manifest.step) +
-                       " was not saved, those before it stay");
-  } catch (...) {
-    remove_folder(temporary);
-    throw;
-  }
-  for (const WrittenFile& file : manifest.files) report.bytes += file.bytes;
-  if (in_place) remove_old(manifest.step, report);
-  return report;
+  if (put_in_place(temporary, report)) remove_old(manifest.step, report);
 }
 
 bool CheckpointStore::put_in_place(const fs::path& temporary, SaveReport& report) const {

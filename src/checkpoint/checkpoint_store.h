@@ -2,12 +2,12 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "checkpoint/manifest.h"
 #include "checkpoint/safetensors.h"
+#include "comm/communicator.h"
 
 /// Checkpoints of a run: RUN/checkpoints/step_00001000/{manifest.json, model.safetensors,
 /// optimizer.safetensors} and RUN/checkpoints/latest, a hint for people.
@@ -60,6 +60,9 @@ struct TensorFile {
 std::vector<TensorFile> tensor_files(std::vector<NamedTensor> model,
                                      std::vector<NamedTensor> optimizer = {});
 
+/// "optimizer-00001-of-00004.safetensors": the file of one rank of a sharded optimizer.
+std::string optimizer_file_name(int rank, int ranks);
+
 /// Bytes that one checkpoint of these files takes on disk; an upper bound of its manifest included.
 std::int64_t estimated_bytes(const std::vector<TensorFile>& files);
 
@@ -70,10 +73,6 @@ struct SaveReport {
   std::vector<std::string> warnings;  ///< what went wrong after the checkpoint was safe
 };
 
-/// Called once all files but the manifest are on disk, with whether this process succeeded; returns
-/// whether all ranks did. The checkpoint is dropped when it returns false.
-using Agree = std::function<bool(bool ok)>;
-
 /// The folder of a checkpoint within a run: RUN/checkpoints/step_00001000.
 std::filesystem::path checkpoints_folder(const std::filesystem::path& run_folder);
 std::string step_folder_name(std::int64_t step);
@@ -83,7 +82,7 @@ std::int64_t step_of_folder_name(const std::string& name);
 /// The step folders of a run, newest first; empty when there are none.
 std::vector<std::filesystem::path> step_folders(const std::filesystem::path& run_folder);
 
-/// Writes the checkpoints of one run. The caller holds the run's lock.
+/// Writes the checkpoints of one run. The caller, or rank 0 of several, holds the run's lock.
 class CheckpointStore {
  public:
   /// Keeps the `keep` newest checkpoints, at least 2: the older one is what a damaged one falls
@@ -100,14 +99,18 @@ class CheckpointStore {
   /// appears under its name complete or not at all; one of the same step is replaced. After that
   /// old ones are removed; what fails then is a warning. Error(disk) names path, needed and free
   /// bytes, and nothing of this save is left.
+  ///
+  /// Of several ranks each gives the files that it writes, none of the same name; rank 0 makes the
+  /// folder, and writes the manifest once everyone's files are on the disk. The report, or the
+  /// error of the rank that failed, is the same on all.
   SaveReport save(Manifest manifest, const std::vector<TensorFile>& files,
-                  const Agree& agree = {}) const;
+                  comm::Communicator& ranks = comm::solo()) const;
 
   const std::filesystem::path& folder() const { return folder_; }  ///< RUN/checkpoints
 
  private:
-  void write_files(const std::filesystem::path& temporary, Manifest& manifest,
-                   const std::vector<TensorFile>& files, const Agree& agree) const;
+  void commit(const std::filesystem::path& temporary, const Manifest& manifest,
+              SaveReport& report) const;
   /// False when the new name may not be on the disk yet.
   bool put_in_place(const std::filesystem::path& temporary, SaveReport& report) const;
   void replace(const std::filesystem::path& temporary, SaveReport& report) const;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/checked.h"
 #include "base/errors.h"
 #include "base/hash.h"
 #include "base/read_file.h"
@@ -60,50 +61,118 @@ std::vector<std::string> verify_files(const Manifest& manifest, const fs::path& 
   return differences;
 }
 
-LoadedCheckpoint::LoadedCheckpoint(const fs::path& folder)
+LoadedCheckpoint::LoadedCheckpoint(const fs::path& folder, Verify verify)
     : folder_(folder), manifest_(read_manifest(folder / kManifestName)) {
-  const std::vector<std::string> differences = verify_files(manifest_, folder);
-  if (!differences.empty()) fail(differences.front());
+  if (verify == Verify::hashes) {
+    const std::vector<std::string> differences = verify_files(manifest_, folder);
+    if (!differences.empty()) fail(differences.front());
+  }
   if (const std::int64_t step = step_of_folder_name(folder.filename().string());
       step >= 0 && step != manifest_.step) {
     fail((folder / kManifestName).string() + ": expected step " + std::to_string(step) +
          " by the folder's name, found " + std::to_string(manifest_.step));
   }
   for (const WrittenFile& file : manifest_.files) {
-    if (!file.name.ends_with(".safetensors")) continue;
-    files_.emplace_back(folder / file.name);
-    const std::vector<TensorInfo>& tensors = files_.back().tensors();
-    for (const TensorInfo& tensor : tensors) {
-      const Place place{files_.size() - 1, tensors_.size()};
-      if (!places_.emplace(tensor.name, place).second) {
-        fail((folder / file.name).string() + ": tensor " + base::in_quotes(tensor.name) +
-             " is in another file of the checkpoint too");
+    if (file.name.ends_with(".safetensors")) open_file(folder / file.name);
+  }
+  check_coverage();
+}
+
+void LoadedCheckpoint::open_file(const fs::path& path) {
+  files_.emplace_back(path);
+  for (const TensorInfo& tensor : files_.back().tensors()) {
+    const std::optional<Fragment> fragment = files_.back().fragment(tensor);
+    const Place place{files_.size() - 1, fragment ? fragment->begin : 0, tensor};
+    const auto [known, added] = logical_.try_emplace(tensor.name);
+    Logical& logical = known->second;
+    if (added) {
+      TensorInfo whole = tensor;
+      if (fragment) {
+        whole.shape = fragment->shape;
+        whole.begin = 0;
+        whole.end = base::checked_product(fragment->elements(), size_of(tensor.dtype));
       }
-      tensors_.push_back(tensor);
+      logical.index = tensors_.size();
+      tensors_.push_back(std::move(whole));
+    } else {
+      const TensorInfo& whole = tensors_[logical.index];
+      const bool both = fragment && logical.places.front().tensor.shape != whole.shape;
+      if (!both || fragment->shape != whole.shape || tensor.dtype != whole.dtype) {
+        fail(path.string() + ": tensor " + base::in_quotes(tensor.name) +
+             " is in another file of the checkpoint too, and they are not fragments of one tensor");
+      }
     }
+    logical.places.push_back(place);
+  }
+}
+
+void LoadedCheckpoint::check_coverage() const {
+  for (const auto& [name, logical] : logical_) {
+    std::vector<Place> places = logical.places;
+    std::ranges::sort(places, {}, &Place::first);
+    std::int64_t end = 0;
+    for (const Place& place : places) {
+      if (place.first != end) break;
+      end += place.tensor.elements();
+    }
+    if (end == tensors_[logical.index].elements()) continue;
+    fail(folder_.string() + ": the fragments of tensor " + base::in_quotes(name) +
+         " overlap or leave a gap at element " + std::to_string(end) + " of " +
+         std::to_string(tensors_[logical.index].elements()));
   }
 }
 
 const TensorInfo* LoadedCheckpoint::find(std::string_view name) const {
-  const auto found = places_.find(name);
-  return found == places_.end() ? nullptr : &tensors_[found->second.tensor];
+  const auto found = logical_.find(name);
+  return found == logical_.end() ? nullptr : &tensors_[found->second.index];
 }
 
-const SafetensorsFile& LoadedCheckpoint::file_of(std::string_view name) const {
-  const auto found = places_.find(name);
-  if (found == places_.end()) {
+const LoadedCheckpoint::Logical& LoadedCheckpoint::get(std::string_view name) const {
+  const auto found = logical_.find(name);
+  if (found == logical_.end()) {
     fail(folder_.string() + ": has no tensor " + base::in_quotes(name));
   }
-  return files_[found->second.file];
+  return found->second;
+}
+
+void LoadedCheckpoint::check_shape(std::string_view name, const device::Tensor& destination) const {
+  const TensorInfo& info = tensors_[get(name).index];
+  const auto extents = destination.shape().extents();
+  if (std::equal(extents.begin(), extents.end(), info.shape.begin(), info.shape.end())) return;
+  fail(folder_.string() + ": tensor " + base::in_quotes(name) + ": expected the shape " +
+       destination.shape().text() + ", found " + info.shape_text());
 }
 
 void LoadedCheckpoint::read(std::string_view name, const device::Tensor& destination) const {
-  file_of(name).read(name, destination);
+  const Logical& logical = get(name);
+  if (logical.places.size() == 1) {
+    return files_[logical.places.front().file].read(name, destination);
+  }
+  const FileDType dtype = tensors_[logical.index].dtype;
+  if (dtype != file_dtype(destination.dtype())) {
+    fail(folder_.string() + ": tensor " + base::in_quotes(name) + ": expected the dtype " +
+         std::string(name_of(file_dtype(destination.dtype()))) + ", found " +
+         std::string(name_of(dtype)));
+  }
+  read_converted(name, destination);
 }
 
 void LoadedCheckpoint::read_converted(std::string_view name,
                                       const device::Tensor& destination) const {
-  file_of(name).read_converted(name, destination);
+  check_shape(name, destination);
+  read_elements(name, 0, destination.reshaped({destination.elements()}));
+}
+
+void LoadedCheckpoint::read_elements(std::string_view name, std::int64_t first,
+                                     const device::Tensor& destination) const {
+  const std::int64_t end = first + destination.elements();
+  for (const Place& place : get(name).places) {
+    const std::int64_t from = std::max(first, place.first);
+    const std::int64_t to = std::min(end, place.first + place.tensor.elements());
+    if (from >= to) continue;
+    files_[place.file].read_elements(place.tensor, from - place.first,
+                                     destination.rows(from - first, to - from));
+  }
 }
 
 std::optional<LoadedCheckpoint> load_newest(const fs::path& run_folder) {

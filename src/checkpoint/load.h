@@ -12,18 +12,23 @@
 
 namespace ssmax::checkpoint {
 
+/// Whether the hashes of all files are computed: of several ranks one does it for all.
+enum class Verify : std::uint8_t { hashes, nothing };
+
 /// A complete checkpoint: its manifest parses and every file has the size and hash it says.
+/// A tensor that several ranks wrote in fragments is one tensor here.
 class LoadedCheckpoint {
  public:
   /// Reads and verifies a checkpoint's folder. Error(checkpoint) with file and reason.
-  explicit LoadedCheckpoint(const std::filesystem::path& folder);
+  explicit LoadedCheckpoint(const std::filesystem::path& folder, Verify verify = Verify::hashes);
 
   const Manifest& manifest() const { return manifest_; }
   const std::filesystem::path& folder() const { return folder_; }
   /// One line for each newer checkpoint that was passed over, with file and reason.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
-  /// Of all files, in the order of the manifest and of their data.
+  /// Of all files, in the order of the manifest and of their data; begin and end of one in
+  /// fragments are as if it were alone in a file.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
   /// nullptr when there is none.
   const TensorInfo* find(std::string_view name) const;
@@ -31,23 +36,35 @@ class LoadedCheckpoint {
   /// See SafetensorsFile::read and read_converted.
   void read(std::string_view name, const device::Tensor& destination) const;
   void read_converted(std::string_view name, const device::Tensor& destination) const;
+  /// Elements of `name` from `first` on, as many as `destination`, of one axis, has; converted.
+  void read_elements(std::string_view name, std::int64_t first,
+                     const device::Tensor& destination) const;
 
  private:
   friend std::optional<LoadedCheckpoint> load_newest(const std::filesystem::path& run_folder);
 
+  /// Elements [first, first + tensor.elements()) are `tensor` of a file.
   struct Place {
-    std::size_t file;
-    std::size_t tensor;
+    std::size_t file = 0;
+    std::int64_t first = 0;
+    TensorInfo tensor;
+  };
+  struct Logical {
+    std::size_t index = 0;  // in tensors_
+    std::vector<Place> places;
   };
 
-  const SafetensorsFile& file_of(std::string_view name) const;
+  void open_file(const std::filesystem::path& path);
+  void check_coverage() const;
+  const Logical& get(std::string_view name) const;
+  void check_shape(std::string_view name, const device::Tensor& destination) const;
 
   std::filesystem::path folder_;
   Manifest manifest_;
   std::vector<std::string> warnings_;
   std::vector<SafetensorsFile> files_;
   std::vector<TensorInfo> tensors_;
-  std::map<std::string, Place, std::less<>> places_;
+  std::map<std::string, Logical, std::less<>> logical_;
 };
 
 /// The newest valid checkpoint of a run; those that are damaged are passed over with a warning.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <optional>
 #include <set>
 
 #include "base/errors.h"
@@ -79,11 +80,44 @@ class Mismatches {
   std::vector<std::pair<std::string, std::vector<std::string>>> sorts_;
 };
 
-template <class View>
-View slice(const ParameterSet& parameters, const View& flat, int index) {
+ConstTensor slice(const ParameterSet& parameters, const ConstTensor& flat, int index) {
   const params::ElementRange range = parameters.range(index);
-  return flat.rows(range.begin, range.end - range.begin)
+  return flat.rows(range.begin, range.count())
       .reshaped(parameters.specs()[static_cast<std::size_t>(index)].shape);
+}
+
+/// The elements of a parameter that are in a piece of ParameterSet::updated().
+struct Held {
+  params::ElementRange range;  // of the flat arrays
+  std::int64_t first = 0;      // counted from the start of the parameter
+  std::int64_t offset = 0;     // in arrays that hold the pieces one after the other
+  const params::Piece* piece = nullptr;
+};
+
+/// Neighbors are one piece and a section is cut once, so there is at most one.
+std::optional<Held> held(const ParameterSet& parameters, int index) {
+  for (const params::Piece& piece : parameters.updated()) {
+    const params::ElementRange range = intersection(piece.range, parameters.range(index));
+    if (range.empty()) continue;
+    return Held{range, range.begin - parameters.range(index).begin,
+                piece.offset + range.begin - piece.range.begin, &piece};
+  }
+  return std::nullopt;
+}
+
+/// The elements that this rank holds, and the whole in the copies that kernels read.
+void read_weight(const LoadedCheckpoint& checkpoint, const ParameterSet& parameters, int index) {
+  const std::string& name = parameters.specs()[static_cast<std::size_t>(index)].name;
+  if (!parameters.has_partial_master()) {
+    return checkpoint.read_converted(name, parameters.master(index));
+  }
+  if (const auto part = held(parameters, index)) {
+    checkpoint.read_elements(name, part->first, parameters.master_of(*part->piece, part->range));
+  }
+  checkpoint.read_converted(name, parameters.slice(parameters.flat_compute(), index));
+  if (parameters.specs()[static_cast<std::size_t>(index)].exact) {
+    checkpoint.read_converted(name, parameters.exact_weight(index));
+  }
 }
 
 }  // namespace
@@ -147,7 +181,7 @@ SwapReport load_parameters(const LoadedCheckpoint& checkpoint, const ParameterSe
                            std::span<const std::string> allow_change) {
   SwapReport report = match_parameters(checkpoint, parameters, allow_change);
   for (const std::string& name : report.loaded) {
-    checkpoint.read_converted(name, parameters.master(parameters.find(name)));
+    read_weight(checkpoint, parameters, parameters.find(name));
   }
   return report;
 }
@@ -181,18 +215,33 @@ LoadedMoments load_moments(const LoadedCheckpoint& checkpoint, const ParameterSe
       result.step_counts.push_back(0);
       continue;
     }
-    checkpoint.read_converted(first->name, slice(parameters, first_moment, index));
-    checkpoint.read_converted(second->name, slice(parameters, second_moment, index));
+    for (const TensorInfo* moment : {first, second}) {
+      if (same_shape(*moment, spec)) continue;
+      throw base::Error(base::ErrorKind::checkpoint, checkpoint.folder().string() + ": tensor " +
+                                                         moment->name + ": expected the shape " +
+                                                         spec.shape.text() + ", found " +
+                                                         moment->shape_text());
+    }
+    if (const auto part = held(parameters, index)) {
+      const std::int64_t count = part->range.count();
+      checkpoint.read_elements(first->name, part->first, first_moment.rows(part->offset, count));
+      checkpoint.read_elements(second->name, part->first, second_moment.rows(part->offset, count));
+    }
     result.step_counts.push_back(checkpoint.manifest().integer(kStepCount + spec.name));
   }
   return result;
 }
 
 std::vector<NamedTensor> model_tensors(const ParameterSet& parameters) {
+  return model_tensors(parameters, parameters.flat_master());
+}
+
+std::vector<NamedTensor> model_tensors(const ParameterSet& parameters,
+                                       const ConstTensor& flat_master) {
   std::vector<NamedTensor> tensors;
   for (int index = 0; index < parameters.count(); ++index) {
-    tensors.push_back(
-        {parameters.specs()[static_cast<std::size_t>(index)].name, parameters.master(index)});
+    tensors.push_back({parameters.specs()[static_cast<std::size_t>(index)].name,
+                       slice(parameters, flat_master, index)});
   }
   return tensors;
 }
@@ -202,9 +251,22 @@ std::vector<NamedTensor> moment_tensors(const ParameterSet& parameters,
                                         const ConstTensor& second_moment) {
   std::vector<NamedTensor> tensors;
   for (int index = 0; index < parameters.count(); ++index) {
-    const std::string& name = parameters.specs()[static_cast<std::size_t>(index)].name;
-    tensors.push_back({kFirstMoment + name, slice(parameters, first_moment, index)});
-    tensors.push_back({kSecondMoment + name, slice(parameters, second_moment, index)});
+    const ParameterSpec& spec = parameters.specs()[static_cast<std::size_t>(index)];
+    const auto part = held(parameters, index);
+    if (!part) continue;
+    const std::int64_t count = part->range.count();
+    const auto add = [&](const char* prefix, const ConstTensor& moments) {
+      const ConstTensor values = moments.rows(part->offset, count);
+      if (count == spec.shape.elements()) {
+        tensors.push_back({prefix + spec.name, values.reshaped(spec.shape)});
+      } else {
+        const auto extents = spec.shape.extents();
+        tensors.push_back(
+            {prefix + spec.name, values, Fragment{{extents.begin(), extents.end()}, part->first}});
+      }
+    };
+    add(kFirstMoment, first_moment);
+    add(kSecondMoment, second_moment);
   }
   return tensors;
 }

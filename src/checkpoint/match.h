@@ -42,8 +42,9 @@ SwapReport match_parameters(const LoadedCheckpoint& checkpoint,
                             const params::ParameterSet& parameters,
                             std::span<const std::string> allow_change = {});
 
-/// The same, then reads the master weights of what is loaded; what is created keeps the value that
-/// ParameterSet::initialize gave it. Ends without ParameterSet::refresh_compute.
+/// The same, then reads the weights of what is loaded, as much of them as this rank holds; what is
+/// created keeps the value that ParameterSet::initialize gave it. Ends without
+/// ParameterSet::refresh_compute, which a whole master needs.
 SwapReport load_parameters(const LoadedCheckpoint& checkpoint,
                            const params::ParameterSet& parameters,
                            std::span<const std::string> allow_change = {});
@@ -57,16 +58,20 @@ struct LoadedMoments {
   std::vector<std::string> absent;  ///< parameters without moments in the file: zero, step count 0
 };
 
-/// Fills the flat moments, laid out like ParameterSet::flat_master; gaps become zero.
+/// Fills the moments of ParameterSet::updated(), its pieces one after the other; gaps become zero.
 /// Error(checkpoint) when only one of a parameter's two moments, or no step count, is there.
 LoadedMoments load_moments(const LoadedCheckpoint& checkpoint,
                            const params::ParameterSet& parameters,
                            const device::Tensor& first_moment, const device::Tensor& second_moment);
 
-/// The tensors of model.safetensors: master weights under their names.
+/// The tensors of model.safetensors: slices, under their names, of whole master weights, which are
+/// ParameterSet::flat_master() unless that is partial.
+std::vector<NamedTensor> model_tensors(const params::ParameterSet& parameters,
+                                       const device::ConstTensor& flat_master);
 std::vector<NamedTensor> model_tensors(const params::ParameterSet& parameters);
 
-/// The tensors of optimizer.safetensors, slices of flat moments laid out like flat_master.
+/// The tensors of an optimizer file: moments of ParameterSet::updated(), its pieces one after the
+/// other; fragments where a piece ends within a parameter.
 std::vector<NamedTensor> moment_tensors(const params::ParameterSet& parameters,
                                         const device::ConstTensor& first_moment,
                                         const device::ConstTensor& second_moment);

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <charconv>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <optional>
 
 #include "base/checked.h"
@@ -381,53 +383,94 @@ void SafetensorsFile::read(std::string_view name, const Tensor& destination) con
          "expected the dtype " + std::string(name_of(file_dtype(destination.dtype()))) +
              ", found " + std::string(name_of(info.dtype)));
   }
-  const std::int64_t count = info.elements();
-  const std::int64_t size = size_of(info.dtype);
-  const Tensor flat = destination.reshaped({count});
-  device::Stream stream(destination.device());
-  std::vector<std::byte> staging(static_cast<std::size_t>(std::min(count, kChunkElements) * size));
-  for (std::int64_t first = 0; first < count; first += kChunkElements) {
-    const std::int64_t chunk = std::min(kChunkElements, count - first);
-    read_bytes(info, first * size,
-               std::span(staging).first(static_cast<std::size_t>(chunk * size)));
-    device::copy(stream, flat.rows(first, chunk),
-                 device::ConstTensor(staging.data(), destination.dtype(), {chunk}));
-    stream.synchronize();
-  }
+  read_elements(info, 0, destination.reshaped({info.elements()}));
 }
 
 void SafetensorsFile::read_converted(std::string_view name, const Tensor& destination) const {
   const TensorInfo& info = get(name, destination);
-  if (info.dtype == file_dtype(destination.dtype())) return read(name, destination);
-  const bool is_float = info.dtype == FileDType::f64 || info.dtype == FileDType::f32 ||
-                        info.dtype == FileDType::bf16 || info.dtype == FileDType::f16;
-  if (!is_float || destination.dtype() == DType::i32) {
-    fail(path().string(), name,
+  read_elements(info, 0, destination.reshaped({info.elements()}));
+}
+
+void SafetensorsFile::read_elements(const TensorInfo& tensor, std::int64_t first,
+                                    const Tensor& destination) const {
+  const bool same = tensor.dtype == file_dtype(destination.dtype());
+  const bool is_float = tensor.dtype == FileDType::f64 || tensor.dtype == FileDType::f32 ||
+                        tensor.dtype == FileDType::bf16 || tensor.dtype == FileDType::f16;
+  if (!same && (!is_float || destination.dtype() == DType::i32)) {
+    fail(path().string(), tensor.name,
          "expected one of F64, F32, BF16, F16 to convert to " +
              std::string(device::name_of(destination.dtype())) + ", found " +
-             std::string(name_of(info.dtype)));
+             std::string(name_of(tensor.dtype)));
   }
-  const std::int64_t count = info.elements();
-  const std::int64_t size = size_of(info.dtype);
-  const Tensor flat = destination.reshaped({count});
+  const std::int64_t count = destination.elements();
+  const std::int64_t size = size_of(tensor.dtype);
   device::Stream stream(destination.device());
   const auto room = static_cast<std::size_t>(std::min(count, kChunkElements));
   std::vector<std::byte> bytes(room * static_cast<std::size_t>(size));
-  std::vector<double> values(room);
-  device::dispatch(destination.dtype(), [&]<class T>(device::Tag<T>) {
-    std::vector<T> converted(room);
-    for (std::int64_t first = 0; first < count; first += kChunkElements) {
-      const std::int64_t chunk = std::min(kChunkElements, count - first);
-      const auto part = std::span(bytes).first(static_cast<std::size_t>(chunk * size));
-      read_bytes(info, first * size, part);
-      decode(info.dtype, part, values.data());
+  std::vector<double> values(same ? 0 : room);
+  for (std::int64_t begin = 0; begin < count; begin += kChunkElements) {
+    const std::int64_t chunk = std::min(kChunkElements, count - begin);
+    const auto part = std::span(bytes).first(static_cast<std::size_t>(chunk * size));
+    read_bytes(tensor, (first + begin) * size, part);
+    if (same) {
+      device::copy(stream, destination.rows(begin, chunk),
+                   device::ConstTensor(bytes.data(), destination.dtype(), {chunk}));
+      stream.synchronize();
+      continue;
+    }
+    decode(tensor.dtype, part, values.data());
+    device::dispatch(destination.dtype(), [&]<class T>(device::Tag<T>) {
+      std::vector<T> converted(static_cast<std::size_t>(chunk));
       std::transform(values.begin(), values.begin() + chunk, converted.begin(),
                      [](double value) { return static_cast<T>(value); });
-      device::copy(stream, flat.rows(first, chunk),
+      device::copy(stream, destination.rows(begin, chunk),
                    device::ConstTensor(converted.data(), destination.dtype(), {chunk}));
       stream.synchronize();
-    }
-  });
+    });
+  }
+}
+
+std::optional<Fragment> SafetensorsFile::fragment(const TensorInfo& tensor) const {
+  const auto found = metadata_.find(kFragment + tensor.name);
+  if (found == metadata_.end()) return std::nullopt;
+  // What was written, or nothing: the text of the numbers in it must be the text itself.
+  Fragment fragment;
+  const char* next = found->second.data();
+  const char* end = next + found->second.size();
+  const auto number = [&] {
+    while (next != end && (*next < '0' || *next > '9')) ++next;
+    std::int64_t value = 0;
+    const auto [after, error] = std::from_chars(next, end, value);
+    next = after;
+    return error == std::errc() ? value : std::int64_t{-1};
+  };
+  fragment.begin = number();
+  for (std::int64_t extent = number(); extent >= 0; extent = number()) {
+    fragment.shape.push_back(extent);
+  }
+  const bool sound = fragment.text() == found->second && fragment.begin >= 0 &&
+                     !fragment.shape.empty() && fragment.shape.size() <= device::Shape::kMaxRank &&
+                     tensor.shape.size() == 1 &&
+                     fragment.begin <= fragment.elements() - tensor.elements();  // -1 is too many
+  if (!sound) {
+    fail(path().string(), tensor.name,
+         "expected metadata like \"" + Fragment{{4, 8}, 16}.text() + "\", found " +
+             in_quotes(found->second));
+  }
+  return fragment;
+}
+
+std::string Fragment::text() const {
+  return "elements from " + std::to_string(begin) + " of " + shape_text_of(shape);
+}
+
+std::int64_t Fragment::elements() const {
+  std::int64_t product = 1;
+  for (const std::int64_t extent : shape) {
+    if (extent != 0 && product > std::numeric_limits<std::int64_t>::max() / extent) return -1;
+    product *= extent;
+  }
+  return product;
 }
 
 std::vector<double> values_of(FileDType dtype, std::span<const std::byte> bytes) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -59,11 +60,27 @@ struct TensorInfo {
   std::string shape_text() const;  ///< "(2, 3)"
 };
 
+/// What a tensor of one axis is part of: elements [begin, begin + count) of a tensor of `shape`
+/// whose other elements are in other files of the checkpoint.
+struct Fragment {
+  std::vector<std::int64_t> shape;
+  std::int64_t begin = 0;
+
+  /// "elements from 1024 of (768, 768)": how the metadata of a file say it, under kFragment + name.
+  std::string text() const;
+  std::int64_t elements() const;
+};
+inline constexpr char kFragment[] = "fragment.";
+
 /// A tensor to be written.
 struct NamedTensor {
   std::string name;
   device::ConstTensor tensor;
+  std::optional<Fragment> fragment = std::nullopt;  ///< when it is not the whole
 };
+
+/// The metadata that say which tensors are fragments.
+std::map<std::string, std::string> fragment_metadata(std::span<const NamedTensor> tensors);
 
 /// A file as it was written: what a manifest says about it.
 struct WrittenFile {
@@ -97,6 +114,11 @@ class SafetensorsFile {
   void read(std::string_view name, const device::Tensor& destination) const;
   /// The same from F64, F32, BF16 or F16 to f64, f32 or bf16; rounds to nearest.
   void read_converted(std::string_view name, const device::Tensor& destination) const;
+  /// The same of as many elements as `destination`, of one axis, has, from element `first` on.
+  void read_elements(const TensorInfo& tensor, std::int64_t first,
+                     const device::Tensor& destination) const;
+  /// nullopt for a tensor that is whole. Error(checkpoint) when the metadata make no sense.
+  std::optional<Fragment> fragment(const TensorInfo& tensor) const;
   /// `out.size()` bytes of the tensor's data, from its byte `offset`.
   void read_bytes(const TensorInfo& tensor, std::int64_t offset, std::span<std::byte> out) const;
 

@@ -115,6 +115,14 @@ void write_data(base::DurableFile& file, const ConstTensor& tensor,
 
 }  // namespace
 
+std::map<std::string, std::string> fragment_metadata(std::span<const NamedTensor> tensors) {
+  std::map<std::string, std::string> metadata;
+  for (const NamedTensor& named : tensors) {
+    if (named.fragment) metadata[kFragment + named.name] = named.fragment->text();
+  }
+  return metadata;
+}
+
 std::int64_t safetensors_bytes(std::span<const NamedTensor> tensors,
                                const std::map<std::string, std::string>& metadata) {
   return static_cast<std::int64_t>(header_bytes(tensors, file_order(tensors), metadata).size()) +

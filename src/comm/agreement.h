@@ -1,6 +1,8 @@
 #pragma once
 
+#include <new>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "base/errors.h"
@@ -32,6 +34,29 @@ void together(Communicator& ranks, Work&& work) {
     failure = base::Error(base::ErrorKind::device, "out of memory");
   }
   share_failure(ranks, failure);
+}
+
+/// Runs work that fails on every rank or on none, since it depends on nothing but what they have in
+/// common; its errors become SharedErrors without a message between ranks.
+template <class Work>
+decltype(auto) alike(Work&& work) {
+  try {
+    return std::forward<Work>(work)();
+  } catch (const base::Error& error) {
+    throw SharedError(error.kind(), error.what());
+  }
+}
+
+/// base::within that leaves a SharedError one.
+template <class Work>
+decltype(auto) within(std::string_view context, Work&& work) {
+  try {
+    return std::forward<Work>(work)();
+  } catch (const SharedError& error) {
+    throw SharedError(error.kind(), error.within(context).what());
+  } catch (const base::Error& error) {
+    throw error.within(context);
+  }
 }
 
 /// Throws SharedError(usage) unless `value` is the same on all ranks; `what` names it.

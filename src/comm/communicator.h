@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -8,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/field.h"
 #include "device/stream.h"
 
 namespace ssmax::comm {
@@ -19,6 +21,9 @@ using device::Tensor;
 /// What the numbers of a sum are rounded to on their way, both each rank's and the sum; they are
 /// added in f32 (f64 for f64).
 enum class Wire : std::uint8_t { full, bf16 };
+constexpr auto enum_names(Wire) {
+  return std::to_array<base::EnumName<Wire>>({{Wire::full, "full"}, {Wire::bf16, "bf16"}});
+}
 
 /// Half-open range of elements.
 struct Part {
@@ -99,6 +104,9 @@ class Communicator {
   int size_;
   std::vector<std::string> hosts_;
 };
+
+/// Host memory that a communicator takes once tensors go through it, whatever their size.
+std::int64_t buffer_bytes(int ranks);
 
 /// A process alone: every sum is what is there already. Needs no MPI.
 std::unique_ptr<Communicator> make_solo();

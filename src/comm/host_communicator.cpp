@@ -14,9 +14,13 @@ namespace {
 
 using device::Bf16;
 
-/// Elements of each rank on their way at a time: bounds the buffers and the size of a message.
-constexpr std::int64_t kChunk = std::int64_t{1} << 18;
-constexpr std::int64_t kSlot = kChunk * static_cast<std::int64_t>(sizeof(double));  // bytes
+/// Of what is on its way at a time, all ranks together: bounds the buffers and the messages.
+constexpr std::int64_t kRoundBytes = std::int64_t{16} << 20;
+constexpr std::int64_t kLeastSlotBytes = std::int64_t{1} << 16;
+
+std::int64_t slot_bytes(int ranks) {
+  return std::max(kLeastSlotBytes, kRoundBytes / ranks / 64 * 64);
+}
 
 void require(bool condition, const char* mistake) {
   if (!condition) throw std::logic_error(mistake);
@@ -46,6 +50,10 @@ std::string seconds_text(double seconds) {
 
 }  // namespace
 
+std::int64_t buffer_bytes(int ranks) {
+  return ranks == 1 ? 0 : 2 * (ranks + 1) * slot_bytes(ranks);
+}
+
 void HostCommunicator::check_wait(const Waiting& waiting) const {
   if (on_wait_) on_wait_(waiting);
   if (timeout_seconds_ == 0.0 || waiting.seconds < timeout_seconds_ || waiting.ranks.empty()) {
@@ -64,8 +72,8 @@ void HostCommunicator::introduce() {
 }
 
 HostCommunicator::Bytes HostCommunicator::slot(Buffer& buffer, int rank) const {
-  return std::span(buffer).subspan(static_cast<std::size_t>(kSlot * rank),
-                                   static_cast<std::size_t>(kSlot));
+  const auto bytes = static_cast<std::size_t>(slot_bytes(size_));
+  return std::span(buffer).subspan(bytes * static_cast<std::size_t>(rank), bytes);
 }
 
 /// The elements as they travel: where they are when nothing changes, otherwise in `to`.
@@ -142,10 +150,11 @@ void HostCommunicator::add_received(Stream& stream, const Tensor& mine, Wire wir
 }
 
 void HostCommunicator::make_room() {
+  const std::int64_t slot = slot_bytes(size_);
   for (Buffer* buffer : {&sent_, &received_}) {
-    buffer->resize(static_cast<std::size_t>(kSlot * size_));
+    buffer->resize(static_cast<std::size_t>(slot * size_));
   }
-  for (Buffer* buffer : {&staged_, &total_}) buffer->resize(static_cast<std::size_t>(kSlot));
+  for (Buffer* buffer : {&staged_, &total_}) buffer->resize(static_cast<std::size_t>(slot));
 }
 
 void HostCommunicator::scatter_sum(Stream& stream, const Tensor& data, Wire wire) {
@@ -153,7 +162,7 @@ void HostCommunicator::scatter_sum(Stream& stream, const Tensor& data, Wire wire
   require(data.dtype() == device::DType::f32 || data.dtype() == device::DType::f64,
           "sums are of f32 or f64");
   make_room();
-  for (std::int64_t first = 0; first < longest_part(data); first += kChunk) {
+  for (std::int64_t first = 0; first < longest_part(data); first += chunk_elements()) {
     outgoing_.clear();
     incoming_.clear();
     const Tensor mine = chunk_of(data, rank_, first);
@@ -186,7 +195,7 @@ void HostCommunicator::gather(Stream& stream, const Tensor& data) {
 
 void HostCommunicator::gather_parts(Stream& stream, const Tensor& data, Wire wire) {
   make_room();
-  for (std::int64_t first = 0; first < longest_part(data); first += kChunk) {
+  for (std::int64_t first = 0; first < longest_part(data); first += chunk_elements()) {
     outgoing_.clear();
     incoming_.clear();
     const auto mine = pack(stream, chunk_of(data, rank_, first), wire, slot(sent_, rank_));
@@ -203,6 +212,10 @@ void HostCommunicator::gather_parts(Stream& stream, const Tensor& data, Wire wir
   }
 }
 
+std::int64_t HostCommunicator::chunk_elements() const {
+  return slot_bytes(size_) / static_cast<std::int64_t>(sizeof(double));
+}
+
 std::int64_t HostCommunicator::longest_part(const Tensor& data) const {
   return base::div_up(data.elements(), size_);
 }
@@ -211,7 +224,7 @@ std::int64_t HostCommunicator::longest_part(const Tensor& data) const {
 Tensor HostCommunicator::chunk_of(const Tensor& data, int rank, std::int64_t first) const {
   const Part part = part_of(data.elements(), rank, size_);
   const std::int64_t begin = std::min(part.begin + first, part.end);
-  return data.rows(begin, std::min(kChunk, part.end - begin));
+  return data.rows(begin, std::min(chunk_elements(), part.end - begin));
 }
 
 void HostCommunicator::send(int rank, std::span<const std::byte> bytes) {
@@ -226,8 +239,9 @@ void HostCommunicator::collect(Stream& stream, const Tensor& whole, const ConstT
   require(is_root() == !whole.empty(), "collect: rank 0 alone names the whole");
   make_room();
   if (!is_root()) {
-    for (std::int64_t first = 0; first < part.elements(); first += kChunk) {
-      const ConstTensor chunk = part.rows(first, std::min(kChunk, part.elements() - first));
+    for (std::int64_t first = 0; first < part.elements(); first += chunk_elements()) {
+      const ConstTensor chunk =
+          part.rows(first, std::min(chunk_elements(), part.elements() - first));
       const Outgoing message{0, pack(stream, chunk, Wire::full, slot(sent_, rank_))};
       exchange({&message, 1}, {});
     }
@@ -236,8 +250,8 @@ void HostCommunicator::collect(Stream& stream, const Tensor& whole, const ConstT
   device::copy(stream, whole.rows(0, part.elements()), part);
   for (int rank = 1; rank < size_; ++rank) {
     const Part theirs = part_of(whole.elements(), rank, size_);
-    for (std::int64_t first = theirs.begin; first < theirs.end; first += kChunk) {
-      const Tensor chunk = whole.rows(first, std::min(kChunk, theirs.end - first));
+    for (std::int64_t first = theirs.begin; first < theirs.end; first += chunk_elements()) {
+      const Tensor chunk = whole.rows(first, std::min(chunk_elements(), theirs.end - first));
       const Bytes bytes = slot(received_, rank);
       const Incoming message{rank, place(chunk, Wire::full, bytes)};
       exchange({}, {&message, 1});

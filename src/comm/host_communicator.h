@@ -53,6 +53,7 @@ class HostCommunicator : public Communicator {
 
   void make_room();
   Bytes slot(Buffer& buffer, int rank) const;
+  std::int64_t chunk_elements() const;
   std::int64_t longest_part(const Tensor& data) const;
   Tensor chunk_of(const Tensor& data, int rank, std::int64_t first) const;
   void send(int rank, std::span<const std::byte> bytes);

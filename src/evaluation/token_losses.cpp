@@ -68,16 +68,17 @@ BatchLosses TokenLosses::next(Stream& stream, corpus::Loader& loader) {
   return {batch.sequences, batch.length, losses_, batch.targets};
 }
 
-double mean_loss(Stream& stream, TokenLosses& source, corpus::Loader& loader,
-                 std::int64_t batches) {
-  double sum = 0.0;
-  std::int64_t count = 0;
-  for (std::int64_t i = 0; i < batches; ++i) {
+LossSum sum_losses(Stream& stream, TokenLosses& source, corpus::Loader& loader, std::int64_t first,
+                   std::int64_t stride, std::int64_t batches) {
+  LossSum sum;
+  for (std::int64_t i = first; i < batches; i += stride) {
+    loader.seek(i * loader.options().batch_sequences);
     const BatchLosses batch = source.next(stream, loader);
-    sum = std::accumulate(batch.losses.begin(), batch.losses.end(), sum);  // 0 without a target
-    count += std::ssize(batch.targets) - std::ranges::count(batch.targets, corpus::kNoTarget);
+    sum.nats = std::accumulate(batch.losses.begin(), batch.losses.end(), sum.nats);
+    sum.tokens += std::ssize(batch.targets) -
+                  std::ranges::count(batch.targets, corpus::kNoTarget);  // without one the loss is 0
   }
-  return sum / static_cast<double>(count);
+  return sum;
 }
 
 double LossReport::bits_per_byte() const {

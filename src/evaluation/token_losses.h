@@ -40,8 +40,15 @@ class TokenLosses {
 model::TokenBatch upload(Stream& stream, const corpus::Batch& batch, const device::Tensor& tokens,
                          const device::Tensor& targets, const device::Tensor& first_key);
 
-/// Mean loss of the first `batches` batches of a sequential loader, nats per token.
-double mean_loss(Stream& stream, TokenLosses& source, corpus::Loader& loader, std::int64_t batches);
+struct LossSum {
+  double nats = 0.0;
+  std::int64_t tokens = 0;
+};
+
+/// Losses of the batches first, first + stride, ... below `batches` of a sequential loader: of
+/// several ranks each takes its share.
+LossSum sum_losses(Stream& stream, TokenLosses& source, corpus::Loader& loader, std::int64_t first,
+                   std::int64_t stride, std::int64_t batches);
 
 struct LossReport {
   std::int64_t tokens = 0;

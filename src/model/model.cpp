@@ -17,7 +17,7 @@ void bind_normalizer_parameters(Architecture& parts) {
     std::vector<ConstTensor> weights;
     std::vector<Tensor> gradients;
     for (const int index : block.normalizer) {
-      weights.push_back(parts.parameters->master(index));
+      weights.push_back(parts.parameters->exact_weight(index));
       gradients.push_back(parts.parameters->gradient(index));
     }
     parts.normalizer_weights.push_back(std::move(weights));
@@ -27,13 +27,14 @@ void bind_normalizer_parameters(Architecture& parts) {
 
 }  // namespace
 
-Model::Model(const ModelConfig& config, DType activation, params::Gradients gradients, Arena& arena)
+Model::Model(const ModelConfig& config, DType activation, const params::Storage& storage,
+             Arena& arena)
     : dtype_(activation) {
   parts_.config = config;
   parts_.normalizer = normalizers::make(config.normalizer);
   parts_.layout = make_parameter_layout(config, parts_.normalizer->parameters());
   parts_.parameters =
-      std::make_unique<params::ParameterSet>(parts_.layout.specs, activation, gradients, arena);
+      std::make_unique<params::ParameterSet>(parts_.layout.specs, activation, storage, arena);
   bind_normalizer_parameters(parts_);
 }
 

@@ -26,7 +26,7 @@ class Model {
  public:
   /// Parameters come from `arena`, uninitialized. `activation` is the dtype of activations and of
   /// the weights the kernels read: f32, bf16 or f64.
-  Model(const ModelConfig& config, DType activation, params::Gradients gradients, Arena& arena);
+  Model(const ModelConfig& config, DType activation, const params::Storage& storage, Arena& arena);
 
   const ModelConfig& config() const { return parts_.config; }
   const Architecture& parts() const { return parts_; }

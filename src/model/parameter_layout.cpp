@@ -30,6 +30,13 @@ class LayoutBuilder {
     return static_cast<int>(specs_.size()) - 1;
   }
 
+  /// A parameter that kernels read in full precision.
+  int add_exact(const std::string& name, const Shape& shape, Init init) {
+    const int index = add(name, shape, init);
+    specs_.back().exact = true;
+    return index;
+  }
+
   NormParameters norm(const std::string& name) {
     const Shape shape{config_.hidden_size};
     NormParameters result;
@@ -118,8 +125,8 @@ ParameterLayout make_parameter_layout(const ModelConfig& config,
   std::vector<int> shared(normalizer.size(), kAbsent);
   for (std::size_t i = 0; i < normalizer.size(); ++i) {
     if (normalizer[i].owner != NormalizerParameter::Owner::length) continue;
-    shared[i] = builder.add("model.normalizer." + normalizer[i].name,
-                            Shape{config.max_position_embeddings}, init_of(normalizer[i]));
+    shared[i] = builder.add_exact("model.normalizer." + normalizer[i].name,
+                                  Shape{config.max_position_embeddings}, init_of(normalizer[i]));
   }
 
   for (int index = 0; index < config.num_hidden_layers; ++index) {
@@ -129,8 +136,8 @@ ParameterLayout make_parameter_layout(const ModelConfig& config,
     for (std::size_t i = 0; i < normalizer.size(); ++i) {
       const bool per_head = normalizer[i].owner == NormalizerParameter::Owner::head;
       block.normalizer.push_back(
-          per_head ? builder.add(prefix + "self_attn.normalizer." + normalizer[i].name,
-                                 Shape{config.heads()}, init_of(normalizer[i]))
+          per_head ? builder.add_exact(prefix + "self_attn.normalizer." + normalizer[i].name,
+                                       Shape{config.heads()}, init_of(normalizer[i]))
                    : shared[i]);
     }
     layout.blocks.push_back(std::move(block));

@@ -36,13 +36,26 @@ struct StepNorms {
 ///
 /// Whether the norm is finite is decided on the device before anything is written: otherwise
 /// weights, moments and step counts stay as they are.
+///
+/// Of several ranks each measures the part of the gradients that it owns, and must be told the sum:
+///
+///   optimizer.measure(stream);
+///   const double own = optimizer.own_norm_squared(stream);
+///   optimizer.complete(stream, sum of own over the ranks);  then read() and update() as above
+///
+/// A sharded optimizer holds the moments of ParameterSet::updated() and updates only these.
 class AdamwOptimizer {
  public:
   /// Moments start at zero. `parameters` needs gradients and must outlive the optimizer.
   AdamwOptimizer(const ParameterSet& parameters, const OptimizerConfig& config, Arena& arena);
 
-  /// Queues the global norm of the gradients and the clipping factor.
+  /// Queues the global norm of the gradients and the clipping factor; for one of several ranks, the
+  /// norm of what it owns.
   void measure(Stream& stream);
+  /// Waits for measure(): the sum of squares of the gradients that this rank owns.
+  double own_norm_squared(Stream& stream) const;
+  /// Queues the clipping factor for the sum of squares of all gradients.
+  void complete(Stream& stream, double norm_squared);
   /// Queues the update of weights and moments with the factor of the last measure().
   void update(Stream& stream, double learning_rate);
   /// measure() and update().
@@ -50,12 +63,9 @@ class AdamwOptimizer {
   /// Waits for the last measure() and gives its numbers; call it once for each measure().
   StepNorms read(Stream& stream);
 
-  /// Views for checkpoints, in the shape of parameter `index`.
-  Tensor first_moment(int index) const { return parameters_->slice(arrays_.first_moment, index); }
-  Tensor second_moment(int index) const { return parameters_->slice(arrays_.second_moment, index); }
-  /// Both moments, laid out like ParameterSet::flat_master.
-  Tensor flat_first_moment() const { return arrays_.first_moment; }
-  Tensor flat_second_moment() const { return arrays_.second_moment; }
+  /// Both moments of ParameterSet::updated(), its pieces one after the other.
+  Tensor flat_first_moment() const { return first_moment_; }
+  Tensor flat_second_moment() const { return second_moment_; }
   /// Updates done to every parameter, in the order of the specs.
   std::span<const std::int64_t> step_counts() const { return step_counts_; }
   void set_step_count(int index, std::int64_t count);
@@ -63,13 +73,15 @@ class AdamwOptimizer {
  private:
   enum class Norms : std::uint8_t { unknown, read, unread, unread_and_updated };
 
-  /// Neighbors with the same constants are one segment.
-  std::span<const kernels::AdamwSegment> segments();
+  /// Of the elements of a piece, counted from its start; neighbors with the same constants are one.
+  std::span<const kernels::AdamwSegment> segments(const params::Piece& piece);
+  kernels::AdamwArrays arrays_of(const params::Piece& piece) const;
   void count_step();
 
   const ParameterSet* parameters_;
   OptimizerConfig config_;
-  kernels::AdamwArrays arrays_;
+  Tensor first_moment_, second_moment_;
+  Tensor norm_parts_;    // (pieces) f64, of owned()
   Tensor norm_squared_;  // (1) f64
   Tensor scale_;         // (1) of the gradients' dtype
   std::vector<std::int64_t> step_counts_;

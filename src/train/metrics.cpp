@@ -79,6 +79,10 @@ void MetricsLog::write(const StepMetrics& metrics) {
       .add("tokens", JsonValue::of(metrics.tokens))
       .add("tokens_per_second", JsonValue::of(metrics.tokens_per_second))
       .add("model_flops_utilization", JsonValue::of(metrics.model_flops_utilization));
+  if (metrics.ranks > 1) {
+    members.add("communication_seconds", JsonValue::of(metrics.communication_seconds))
+        .add("exposed_seconds", JsonValue::of(metrics.exposed_seconds));
+  }
   if (metrics.skipped) members.add("skipped", JsonValue::of(true));
   write(MetricsEvent::step, metrics.step, members);
 }

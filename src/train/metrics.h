@@ -31,6 +31,10 @@ struct StepMetrics {
   double tokens_per_second = 0.0;
   double model_flops_utilization = 0.0;  ///< share of the machine's measured matmul limit
   bool skipped = false;                  ///< weights left alone, see optim/spike_guard.h
+  // Written for several ranks only, of rank 0:
+  int ranks = 1;
+  double communication_seconds = 0.0;  ///< that gradients and weights were on their way
+  double exposed_seconds = 0.0;        ///< of it, that nothing was computed meanwhile
 };
 
 /// One evaluation on the validation shards after `step` steps.
@@ -52,8 +56,8 @@ struct ResumedMetrics {
 /// one that is not finite is null.
 ///
 /// After any number of interruptions the file is, byte for byte, what an uninterrupted run would
-/// have written, except for the values of the timing keys "seconds", "tokens_per_second" and
-/// "model_flops_utilization". Hence:
+/// have written, except for the values of the timing keys "seconds", "tokens_per_second",
+/// "model_flops_utilization", "communication_seconds" and "exposed_seconds". Hence:
 ///   - resume() drops every line beyond its checkpoint and every `end` line;
 ///   - there is no line for a resume, and no time of day: these go to log.txt;
 ///   - within a step the order is step, checkpoint, validation;

@@ -7,6 +7,7 @@
 
 #include "base/config.h"
 #include "checkpoint/checkpoint_config.h"
+#include "comm/communicator.h"
 #include "corpus/data_config.h"
 #include "model/activations.h"
 #include "model/model_config.h"
@@ -60,9 +61,29 @@ struct TrainingConfig {
         field("recompute", &T::recompute,
               "block keeps the inputs of blocks only and computes the rest again: less memory, "
               "a third more work, the same bits"),
-        field("threads", &T::threads, "CPU threads; 0 = all", at_least(0)),
+        field("threads", &T::threads, "CPU threads of a rank; 0 = its share of the cores",
+              at_least(0)),
         field("hang_timeout_seconds", &T::hang_timeout_seconds,
-              "A micro-batch or save that takes longer ends the process; 0 = never", at_least(0)));
+              "A micro-batch, a save or another rank that takes longer ends the process; 0 = "
+              "never",
+              at_least(0)));
+  }
+};
+
+/// Several ranks that train one model.
+struct ParallelConfig {
+  bool shard_optimizer = false;
+  comm::Wire reduction = comm::Wire::full;
+
+  static constexpr auto fields() {
+    using P = ParallelConfig;
+    return std::tuple(
+        base::field("shard_optimizer", &P::shard_optimizer,
+                    "Split the moments, and the fp32 master weights of bf16, over the ranks "
+                    "(ZeRO-1): less memory for each, the same results"),
+        base::field("reduction", &P::reduction,
+                    "What gradients are sent as between ranks: full = fp32 (fp64 of fp64); bf16 = "
+                    "half the bytes, added in fp32"));
   }
 };
 
@@ -118,6 +139,7 @@ struct RunConfig {
   optim::OptimizerConfig optimizer;
   optim::ScheduleConfig schedule;
   TrainingConfig training;
+  ParallelConfig parallel;
   optim::SpikeGuardConfig spike_guard;
   StartConfig start;
   checkpoint::CheckpointConfig checkpoint;
@@ -142,6 +164,7 @@ struct RunConfig {
         field("optimizer", &R::optimizer, "AdamW"),
         field("schedule", &R::schedule, "The learning rate over the run"),
         field("training", &R::training, "Length, batch, precision, device"),
+        field("parallel", &R::parallel, "Several ranks, as mpirun or srun start them"),
         field("spike_guard", &R::spike_guard, "Steps that are refused"),
         field("start", &R::start, "Weights to start from"),
         field("checkpoint", &R::checkpoint, "When to save"),

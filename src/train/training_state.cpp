@@ -28,6 +28,30 @@ model::ActivationOptions activation_options(const RunConfig& config, std::int64_
   return options;
 }
 
+params::Storage storage_of(const RunConfig& config, const Place& place) {
+  params::Storage storage(params::Gradients::allocate);
+  storage.rank = place.rank;
+  storage.ranks = place.ranks;
+  if (config.parallel.shard_optimizer && place.ranks > 1) {
+    storage.optimizer = params::OptimizerState::sharded;
+  }
+  return storage;
+}
+
+/// What a rank writes into a checkpoint: rank 0 the weights, and the moments unless each has its
+/// own.
+std::int64_t snapshot_bytes(const TrainingState& state, const Place& place) {
+  const params::ParameterSet& set = state.model.parameters();
+  const bool sharded = set.storage().optimizer == params::OptimizerState::sharded;
+  const std::int64_t weights = place.rank == 0 ? set.parameter_elements() : 0;
+  std::int64_t moments = 0;
+  if (sharded || place.rank == 0) {
+    moments =
+        sharded ? 2 * state.optimizer.flat_first_moment().elements() : 2 * set.parameter_elements();
+  }
+  return (weights + moments) * size_of(set.flat_master().dtype());
+}
+
 std::string advice(const RunConfig& config) {
   return config.training.recompute == model::Recompute::none
              ? "use training.recompute=block, or a shorter data.sequence_length"
@@ -36,9 +60,9 @@ std::string advice(const RunConfig& config) {
 
 }  // namespace
 
-TrainingState::TrainingState(const RunConfig& config, std::int64_t micro_batch,
+TrainingState::TrainingState(const RunConfig& config, std::int64_t micro_batch, const Place& place,
                              device::Arena& arena)
-    : model(config.model, config.activation_dtype(), params::Gradients::allocate, arena),
+    : model(config.model, config.activation_dtype(), storage_of(config, place), arena),
       activations(config.model, model.attention_row_values(),
                   activation_options(config, micro_batch), arena),
       optimizer(model.parameters(), config.optimizer, arena),
@@ -49,7 +73,12 @@ TrainingState::TrainingState(const RunConfig& config, std::int64_t micro_batch,
       first_key(
           arena.allocate("tokens", device::DType::i32, {micro_batch, config.data.sequence_length})),
       loss_total(arena.allocate("losses", device::DType::f64, {2})),
-      validation(model, activations, arena) {}
+      validation(model, activations, arena) {
+  const params::ParameterSet& set = model.parameters();
+  if (!set.has_partial_master() || place.rank != 0) return;
+  gathered_master = arena.allocate("weights gathered for checkpoints", set.flat_master().dtype(),
+                                   {set.flat_elements()});
+}
 
 std::int64_t MemoryPlan::bytes() const {
   return std::accumulate(allocations.begin(), allocations.end(), std::int64_t{0},
@@ -70,15 +99,18 @@ std::string MemoryPlan::table() const {
   return text;
 }
 
-MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch) {
+MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch, const Place& place) {
   device::Arena arena({}, device::ArenaMode::plan);
-  const TrainingState state(config, micro_batch, arena);
+  const TrainingState state(config, micro_batch, place, arena);
   MemoryPlan plan;
   plan.micro_batch = micro_batch;
   plan.allocations = arena.report();
-  const params::ParameterSet& set = state.model.parameters();
-  plan.allocations.push_back({"snapshot for background saves",
-                              3 * set.parameter_elements() * size_of(set.flat_master().dtype())});
+  if (const std::int64_t bytes = snapshot_bytes(state, place); bytes > 0) {
+    plan.allocations.push_back({"snapshot for background saves", bytes});
+  }
+  if (const std::int64_t bytes = comm::buffer_bytes(place.ranks); bytes > 0) {
+    plan.allocations.push_back({"messages between ranks", bytes});
+  }
   plan.allocations.push_back(
       {"attention scratch of threads",
        device::cpu_threads() * state.model.attention_workspace_bytes(config.data.sequence_length)});
@@ -89,24 +121,36 @@ MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch) {
   return plan;
 }
 
-MemoryPlan choose_micro_batch(const RunConfig& config) {
+MemoryPlan choose_micro_batch(const RunConfig& config, const Place& place) {
   const TrainingConfig& training = config.training;
-  if (training.micro_batch_sequences != 0) {
-    return plan_memory(config, training.micro_batch_sequences);
+  if (training.batch_sequences % place.ranks != 0) {
+    throw base::Error(base::ErrorKind::usage,
+                      "training.batch_sequences: expected a multiple of the number of ranks (" +
+                          std::to_string(place.ranks) + "), found " +
+                          std::to_string(training.batch_sequences));
   }
-  const auto usable =
-      static_cast<std::int64_t>(kUsableShare * static_cast<double>(device::available_bytes({})));
-  const std::int64_t most = std::clamp(kEnoughRows / config.data.sequence_length, std::int64_t{1},
-                                       training.batch_sequences);
+  const std::int64_t batch = training.batch_sequences / place.ranks;
+  if (const std::int64_t micro_batch = training.micro_batch_sequences; micro_batch != 0) {
+    if (batch % micro_batch == 0) return plan_memory(config, micro_batch, place);
+    throw base::Error(base::ErrorKind::usage,
+                      "training.micro_batch_sequences: expected a divisor of the " +
+                          std::to_string(batch) + " sequences of each of " +
+                          std::to_string(place.ranks) + " ranks, found " +
+                          std::to_string(micro_batch));
+  }
+  const auto usable = static_cast<std::int64_t>(
+      kUsableShare * static_cast<double>(device::available_bytes({})) / place.local_ranks);
+  const std::int64_t most =
+      std::clamp(kEnoughRows / config.data.sequence_length, std::int64_t{1}, batch);
   for (std::int64_t micro_batch = most; micro_batch >= 1; --micro_batch) {
-    if (training.batch_sequences % micro_batch != 0) continue;
-    MemoryPlan plan = plan_memory(config, micro_batch);
+    if (batch % micro_batch != 0) continue;
+    MemoryPlan plan = plan_memory(config, micro_batch, place);
     if (plan.bytes() <= usable) return plan;
   }
   throw base::Error(base::ErrorKind::device,
                     "out of memory: one sequence needs " +
-                        base::format_bytes(plan_memory(config, 1).bytes()) + ", usable are " +
-                        base::format_bytes(usable) + "; " + advice(config));
+                        base::format_bytes(plan_memory(config, 1, place).bytes()) +
+                        ", usable are " + base::format_bytes(usable) + "; " + advice(config));
 }
 
 }  // namespace ssmax::train

@@ -7,10 +7,18 @@
 
 namespace ssmax::train {
 
+/// Which of how many ranks.
+struct Place {
+  int rank = 0;
+  int ranks = 1;
+  int local_ranks = 1;  ///< on this machine, that share its memory
+};
+
 /// Everything of a run that lives in device memory. Built over a planning arena it is the memory
 /// plan of a dry run, so that plan and run cannot differ.
 struct TrainingState {
-  TrainingState(const RunConfig& config, std::int64_t micro_batch, device::Arena& arena);
+  TrainingState(const RunConfig& config, std::int64_t micro_batch, const Place& place,
+                device::Arena& arena);
 
   model::Model model;
   model::Activations activations;  // validation runs in them too
@@ -19,6 +27,9 @@ struct TrainingState {
   device::Tensor targets;     // (B, T) i32
   device::Tensor first_key;   // (B, T) i32
   device::Tensor loss_total;  // (2) f64: sum of losses, targets that count
+  /// Rank 0 of a sharded optimizer under bf16: the master weights of all ranks, for checkpoints, on
+  /// the host; otherwise empty.
+  device::Tensor gathered_master;
   evaluation::TokenLosses validation;
 };
 
@@ -29,12 +40,13 @@ struct MemoryPlan {
   std::string table() const;
 };
 
-/// What a run with this micro-batch takes, the snapshot of the background save and the program
-/// itself included.
-MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch);
+/// What one rank of a run with this micro-batch takes, the snapshot of the background save and the
+/// program itself included.
+MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch, const Place& place = {});
 
-/// training.micro_batch_sequences, or for 0 the largest divisor of the batch whose plan fits the
-/// memory and whose rows keep the matmuls busy. Error(device) when not even one sequence fits.
-MemoryPlan choose_micro_batch(const RunConfig& config);
+/// training.micro_batch_sequences, or for 0 the largest divisor of a rank's part of the batch whose
+/// plan fits the rank's part of the memory and whose rows keep the matmuls busy. Error(device) when
+/// not even one sequence fits, Error(usage) when the ranks do not divide the batch.
+MemoryPlan choose_micro_batch(const RunConfig& config, const Place& place = {});
 
 }  // namespace ssmax::train

@@ -26,7 +26,7 @@ TEST_F(BackgroundSaverTest, saves_what_was_there_at_the_call) {
   BackgroundSaver saver(store_);
   EXPECT_FALSE(saver.busy());
   // Held back until the weights have moved on: only the snapshot can be what is saved.
-  saver.start(tiny_.manifest(10), tiny_.files(), [&](bool ok) { return ok; });
+  saver.start(tiny_.manifest(10), tiny_.files());
   for (const SaveOutcome& outcome : saver.wait()) ASSERT_FALSE(outcome.error);
   std::atomic<bool> blocked{true};
   base::set_disk_fault_hook([&](base::DiskCall, const fs::path&) {

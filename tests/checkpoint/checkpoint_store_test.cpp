@@ -107,44 +107,6 @@ TEST_F(CheckpointStoreTest, keep_below_two_is_refused) {
   EXPECT_NE(error_of(base::ErrorKind::usage, [&] { CheckpointStore(run_.path(), 1); }), "");
 }
 
-TEST_F(CheckpointStoreTest, drops_its_part_when_another_rank_fails) {
-  store_.prepare(0);
-  store_.save(tiny_.manifest(10), tiny_.files());
-  bool was_ok = false;
-  const std::string error = error_of(base::ErrorKind::disk, [&] {
-    store_.save(tiny_.manifest(20), tiny_.files(), [&](bool ok) {
-      was_ok = ok;
-      // All tensor files are there, the manifest is not.
-      for (const fs::path& entry : fs::directory_iterator(store_.folder())) {
-        EXPECT_FALSE(fs::exists(entry / kManifestName) &&
-                     entry.string().find(".tmp.") != std::string::npos);
-      }
-      return false;
-    });
-  });
-  EXPECT_TRUE(was_ok);
-  EXPECT_NE(error.find("another rank"), std::string::npos) << error;
-  EXPECT_NE(error.find("step 20"), std::string::npos) << error;
-  EXPECT_EQ(names_in(store_.folder()), (Names{"latest", "step_00000010"}));
-}
-
-TEST_F(CheckpointStoreTest, tells_other_ranks_of_its_own_failure) {
-  store_.prepare(0);
-  base::set_disk_fault_hook([](base::DiskCall call, const fs::path&) {
-    return call == base::DiskCall::write ? base::DiskFault{.error = EIO} : base::DiskFault{};
-  });
-  bool told = false;
-  const std::string error = error_of(base::ErrorKind::disk, [&] {
-    store_.save(tiny_.manifest(20), tiny_.files(), [&](bool ok) {
-      told = !ok;
-      return false;
-    });
-  });
-  base::set_disk_fault_hook({});
-  EXPECT_TRUE(told);
-  EXPECT_NE(error.find("model.safetensors"), std::string::npos) << error;
-}
-
 TEST_F(CheckpointStoreTest, a_failed_removal_is_a_warning) {
   store_.prepare(0);
   store_.save(tiny_.manifest(10), tiny_.files());

@@ -177,8 +177,9 @@ TEST(AdamwOptimizer, ANormThatIsNotFiniteChangesNothing) {
       const auto snapshot = [&] {
         auto all = bytes(fixture.parameters.flat_master());
         for (const auto& more :
-             {bytes(fixture.parameters.flat_compute()), bytes(fixture.optimizer.first_moment(0)),
-              bytes(fixture.optimizer.second_moment(3))}) {
+             {bytes(fixture.parameters.flat_compute()),
+              bytes(fixture.parameters.slice(fixture.optimizer.flat_first_moment(), 0)),
+              bytes(fixture.parameters.slice(fixture.optimizer.flat_second_moment(), 3))}) {
           all.insert(all.end(), more.begin(), more.end());
         }
         return all;
@@ -236,12 +237,17 @@ TEST(AdamwOptimizer, ShowsMomentsByParameter) {
   fixture.draw_gradients<float>(0);
   fixture.optimizer.step(fixture.stream, 1e-2);
   fixture.optimizer.read(fixture.stream);
-  EXPECT_EQ(fixture.optimizer.first_moment(1).shape(), (device::Shape{3, 5}));
+  EXPECT_EQ(fixture.parameters.slice(fixture.optimizer.flat_first_moment(), 1).shape(),
+            (device::Shape{3, 5}));
   for (int p = 0; p < 4; ++p) {
     for (std::int64_t i = 0; i < fixture.parameters.gradient(p).elements(); ++i) {
       const float g = fixture.parameters.gradient(p).data<float>()[i];
-      EXPECT_FLOAT_EQ(fixture.optimizer.first_moment(p).data<float>()[i], 0.1F * g);
-      EXPECT_FLOAT_EQ(fixture.optimizer.second_moment(p).data<float>()[i], 0.05F * g * g);
+      EXPECT_FLOAT_EQ(
+          fixture.parameters.slice(fixture.optimizer.flat_first_moment(), p).data<float>()[i],
+          0.1F * g);
+      EXPECT_FLOAT_EQ(
+          fixture.parameters.slice(fixture.optimizer.flat_second_moment(), p).data<float>()[i],
+          0.05F * g * g);
     }
   }
 }
@@ -266,7 +272,7 @@ TEST(AdamwOptimizer, PlansItsMemory) {
   EXPECT_EQ(planned.report()[2].label, "first moments");
   EXPECT_EQ(planned.report()[3].label, "second moments");
   EXPECT_EQ(planned.report()[3].bytes, parameters.flat_elements() * 4);
-  EXPECT_EQ(optimizer.first_moment(0).shape(), (device::Shape{7, 9}));
+  EXPECT_EQ(parameters.slice(optimizer.flat_first_moment(), 0).shape(), (device::Shape{7, 9}));
 }
 
 }  // namespace

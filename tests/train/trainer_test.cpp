@@ -182,7 +182,7 @@ TEST_F(TrainerTest, ZeroStepsAfterASwapWriteACheckpoint) {
 TEST_F(TrainerTest, PlanIsWhatTheRunAllocates) {
   const RunConfig run_config = config();
   device::Arena arena;
-  const TrainingState state(run_config, 2, arena);
+  const TrainingState state(run_config, 2, {}, arena);
   const MemoryPlan plan = plan_memory(run_config, 2);
   std::int64_t planned = 0;
   for (const device::Allocation& entry : arena.report()) {
