@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Kills a training run again and again and asks whether anybody could tell afterwards.
 
-    scripts/kill_test.py PROGRAM [--kills 200] [--seed 1] [--keep]
+    scripts/kill_test.py PROGRAM [--kills 200] [--seed 1] [--ranks 1] [--keep]
 
 A small run is trained once without interruption. Then the same command line is started, its whole
 process tree is killed with SIGKILL at a seeded random moment, and started again, until the run
@@ -9,6 +9,10 @@ ends; run after run until there were KILLS kills. Four of five kills are aimed a
 wait for its temporary folder. A kill counts as inside a save when that folder is still there
 afterwards; at least a third must be. Every run must end with the same bytes of weights, moments and
 metrics (timings apart) as the uninterrupted one, and no kill may be taken for a fresh start.
+
+With --ranks above 1 the run is under mpirun, with a sharded optimizer, so that every rank writes a
+part of a save. A kill is of the launcher and all ranks, or, every other time, of one rank alone,
+after which launcher and other ranks must end by themselves.
 
 Exit code 0 when all of that held. Needs the Python standard library only; writes into a temporary
 folder, which --keep leaves behind. The default program is build/cpu/ssmax.
@@ -51,7 +55,8 @@ CONFIG = {
 }
 
 # Keys of metrics.jsonl that depend on the clock; everything else must be equal.
-TIMINGS = {"seconds", "tokens_per_second", "model_flops_utilization"}
+TIMINGS = {"seconds", "tokens_per_second", "model_flops_utilization", "communication_seconds",
+           "exposed_seconds"}
 
 
 def write_shard(path, tokens):
@@ -89,21 +94,66 @@ def prepare(folder):
 class Run:
     """One launch of the program in a process group of its own."""
 
-    def __init__(self, program, config, out, log):
+    def __init__(self, program, config, out, log, ranks=1, draw=None):
         self.out = out
-        self.process = subprocess.Popen(
-            [program, "train", str(config), "--out", str(out)], stdin=subprocess.DEVNULL,
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        self.ranks = ranks
+        self.draw = draw
+        command = [program, "train", str(config), "--out", str(out)]
+        if ranks > 1:
+            command = [str(ROOT / "scripts/run_ranks.sh"), str(ranks), *command,
+                       "--parallel.shard_optimizer=true",
+                       f"--training.micro_batch_sequences={max(1, 4 // ranks)}"]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
+                                        stderr=subprocess.STDOUT, start_new_session=True)
 
     def over(self):
         return self.process.poll() is not None
 
-    def kill(self):
+    def children(self):
+        pid = self.process.pid
         try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self.process.wait()
+            text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        except OSError:
+            return []
+        return [int(child) for child in text.split()]
+
+    def kill(self):
+        if self.ranks == 1:
+            send(os.killpg, self.process.pid)
+            self.process.wait()
+            return
+        children = self.children()
+        if children and self.draw.random() < 0.5:
+            send(os.kill, self.draw.choice(children))
+            try:
+                self.process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                raise SystemExit("FAILED: the launcher outlives a killed rank by 30 s")
+        else:
+            for pid in [self.process.pid, *children]:  # each rank has a process group of its own
+                send(os.kill, pid)
+            self.process.wait()
+        deadline = time.monotonic() + 30
+        while any(alive(pid) for pid in children):
+            if time.monotonic() > deadline:
+                raise SystemExit("FAILED: a rank outlives its run by 30 s")
+            time.sleep(0.001)
+
+
+def alive(pid):
+    """Whether a process runs; one that is dead and only not waited for does not."""
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return stat[0] != "Z"
+    except (OSError, IndexError):
+        return False
+
+
+def send(kill, pid):
+    try:
+        kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
 
 
 def unfinished_saves(out):
@@ -202,13 +252,13 @@ class Killer:
         return False
 
 
-def straight_run(program, config, folder, log_path):
+def straight_run(program, config, folder, log_path, ranks):
     """Trains without interruption; (fingerprint, seconds, seconds of a save)."""
     out = folder / "straight"
     saves, began = [], None
     start = time.monotonic()
     with open(log_path, "ab") as log:
-        run = Run(program, config, out, log)
+        run = Run(program, config, out, log, ranks)
         while not run.over():
             time.sleep(0.0003)
             saving = bool(unfinished_saves(out))
@@ -228,15 +278,20 @@ def main():
     parser.add_argument("program", nargs="?", default=str(ROOT / "build" / "cpu" / "ssmax"))
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--keep", action="store_true", help="leave the folder behind")
     arguments = parser.parse_args()
 
+    if arguments.ranks > 1 and shutil.which("mpirun") is None:
+        print("skipped: no mpirun here; install openmpi-bin")
+        return 77
     folder = pathlib.Path(tempfile.mkdtemp(prefix="ssmax_kill_"))
     log_path = folder / "output.txt"
     draw = random.Random(arguments.seed)
     config = prepare(folder)
     program = str(pathlib.Path(arguments.program).resolve())
-    expected, seconds, save_seconds = straight_run(program, config, folder, log_path)
+    expected, seconds, save_seconds = straight_run(program, config, folder, log_path,
+                                                   arguments.ranks)
     print(f"seed {arguments.seed}; straight run {seconds:.2f} s, save {save_seconds * 1e3:.0f} ms",
           flush=True)
 
@@ -249,7 +304,7 @@ def main():
         here = 0
         with open(log_path, "ab") as log:
             while True:
-                run = Run(program, config, out, log)
+                run = Run(program, config, out, log, arguments.ranks, draw)
                 launches += 1
                 killed = False
                 # A run is left alone after so many kills, so that every folder gets to its end.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Predicts the time of a training step on many GPUs from stated kernel times and bandwidths.
 
-    scripts/scaling_model.py [--layers 12 --width 768 ...] [--gpus 8,64] [--markdown FILE]
+    scripts/scaling_model.py [--layers 12 --width 768 ...] [--gpus 8,64]
 
 A model, not a measurement. It follows the program: the gradients of the head, of each block, last
 block first, and of the embeddings are summed as soon as their backward is done, on links that carry

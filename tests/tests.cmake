@@ -65,20 +65,21 @@ if(TARGET app_tests)
                                    ${CMAKE_SOURCE_DIR}/src/app/table.cpp)
 endif()
 
-# ssmax_rank_tests(PROGRAM RANKS... ): the same test program on several ranks; every rank runs every
-# case. Skipped by name where there is no mpirun.
-function(ssmax_rank_tests program filter)
+# ssmax_rank_tests(NAME PROGRAM FILTER OPTION RANKS...): the same test program on several ranks; every
+# rank runs every case. Skipped by name where there is no mpirun.
+function(ssmax_rank_tests name program filter option)
   foreach(ranks ${ARGN})
-    add_test(NAME mpi.${program}_on_${ranks}_ranks
-             COMMAND ${CMAKE_SOURCE_DIR}/scripts/run_ranks.sh ${ranks} $<TARGET_FILE:${program}>
-                     --gtest_filter=${filter} --gtest_brief=1)
-    set_tests_properties(mpi.${program}_on_${ranks}_ranks PROPERTIES
-                         LABELS mpi TIMEOUT 120 SKIP_RETURN_CODE 77 RUN_SERIAL ON)
+    add_test(NAME ${name}.${program}_on_${ranks}_ranks
+             COMMAND ${CMAKE_SOURCE_DIR}/scripts/run_ranks.sh ${option} ${ranks}
+                     $<TARGET_FILE:${program}> --gtest_filter=${filter} --gtest_brief=1)
+    set_tests_properties(${name}.${program}_on_${ranks}_ranks PROPERTIES
+                         LABELS ${name} TIMEOUT 120 SKIP_RETURN_CODE 77 RUN_SERIAL ON)
   endforeach()
 endfunction()
+ssmax_rank_tests(tcp comm_tests Ranks.* --tcp 3)
 if(SSMAX_BUILT_WITH_MPI)
-  ssmax_rank_tests(comm_tests Ranks.* 2 3 4)
-  ssmax_rank_tests(train_tests Ranks.*:StepMeeting.* 2 4)
+  ssmax_rank_tests(mpi comm_tests Ranks.* "" 2 3 4)
+  ssmax_rank_tests(mpi train_tests Ranks.*:StepMeeting.* "" 2 4)
 endif()
 
 # Checks of the repository and of the program as a whole, written in Python.

@@ -138,13 +138,14 @@ void HostCommunicator::add_received(Stream& stream, const Tensor& mine, Wire wir
     }
   };
   dispatch_sum(mine.dtype(), [&]<class T>(device::Tag<T>) {
-    T* total = reinterpret_cast<T*>(total_.data());
+    T* total = static_cast<T*>(on_host(mine) ? mine.raw() : total_.data());
     if (wire == Wire::full) {
       add(total, static_cast<const T*>(nullptr));
     } else {
       add(total, static_cast<const Bf16*>(nullptr));
     }
   });
+  if (on_host(mine)) return;
   device::copy(stream, mine, ConstTensor(total_.data(), mine.dtype(), {mine.elements()}));
   stream.synchronize();
 }

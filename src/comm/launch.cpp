@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "comm/build.h"
 #include "comm/open_mpi.h"
+#include "comm/open_tcp.h"
 
 namespace ssmax::comm {
 
@@ -39,7 +40,6 @@ std::optional<int> number_of(const char* name) {
 struct Variables {
   Launcher launcher;
   const char* name;
-  const char* sign;  ///< variable that only this launcher sets
   const char* rank;
   const char* size;
   const char* local_rank;
@@ -49,13 +49,28 @@ struct Variables {
 // srun may start what mpirun would, and its mark is left in what mpirun starts within a job: the
 // nearest launcher comes first.
 constexpr std::array kVariables = {
-    Variables{Launcher::mpirun, "mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_RANK",
-              "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"},
-    Variables{Launcher::srun, "srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID",
-              "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"},
-    Variables{Launcher::mpirun, "mpirun", "PMI_RANK", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID",
+    Variables{Launcher::mpirun, "mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
+              "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"},
+    Variables{Launcher::torchrun, "torchrun's variables", "RANK", "WORLD_SIZE", "LOCAL_RANK",
+              "LOCAL_WORLD_SIZE"},
+    Variables{Launcher::srun, "srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID",
+              "SLURM_STEP_TASKS_PER_NODE"},
+    Variables{Launcher::mpirun, "mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID",
               "MPI_LOCALNRANKS"},
 };
+
+/// torchrun keeps a store of its own at MASTER_PORT and says so; then the next port is ours.
+std::unique_ptr<Communicator> open_torchrun(const Launch& launch) {
+  const char* host = std::getenv("MASTER_ADDR");
+  const auto port = number_of("MASTER_PORT");
+  if (host == nullptr || !port || *port < 1 || *port > 65534) {
+    fail("RANK and WORLD_SIZE are set, so MASTER_ADDR and MASTER_PORT must say where rank 0 is");
+  }
+  const char* store = std::getenv("TORCHELASTIC_USE_AGENT_STORE");
+  const bool taken = store != nullptr && std::string_view(store) == "True";
+  return open_tcp(launch.rank, launch.size, host,
+                  static_cast<std::uint16_t>(*port + (taken ? 1 : 0)));
+}
 
 /// "4(x2),3" of Slurm means 4, 4 and 3 tasks; the first number is near enough for a log line.
 int first_number(const char* name, int otherwise) {
@@ -98,19 +113,19 @@ std::string host_name() {
 Launch detect_launch() {
   Launch launch;
   for (const Variables& variables : kVariables) {
-    if (std::getenv(variables.sign) == nullptr) continue;
     const auto rank = number_of(variables.rank);
     const auto size = number_of(variables.size);
-    if (!rank || !size || *rank >= *size) {
-      fail(std::string(variables.name) + " must set " + variables.rank + " and " + variables.size +
-           ", a rank and the number of ranks");
+    if (!rank || !size) continue;  // a batch script of Slurm has a rank, and no step
+    if (*rank >= *size) {
+      fail(std::string(variables.name) + ": expected " + variables.rank + " below " +
+           variables.size + ", found " + std::to_string(*rank) + " and " + std::to_string(*size));
     }
     launch = {variables.launcher,
               *rank,
               *size,
               number_of(variables.local_rank).value_or(*rank),
               first_number(variables.local_size, *size),
-              std::string(variables.name) + " (" + variables.sign + ")"};
+              std::string(variables.name) + " (" + variables.rank + ")"};
     return launch;
   }
   return launch;
@@ -118,6 +133,7 @@ Launch detect_launch() {
 
 std::unique_ptr<Communicator> open(const Launch& launch) {
   if (launch.size == 1) return make_solo();
+  if (launch.launcher == Launcher::torchrun) return open_torchrun(launch);
   const std::string started =
       launch.text + " started " + std::to_string(launch.size) + " ranks, but ";
   if constexpr (kBuiltWithMpi) {

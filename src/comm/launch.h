@@ -9,7 +9,7 @@
 namespace ssmax::comm {
 
 /// Who started this process beside others.
-enum class Launcher : std::uint8_t { none, mpirun, srun };
+enum class Launcher : std::uint8_t { none, mpirun, srun, torchrun };
 
 /// What the launcher said in environment variables; nothing is initialized to find out.
 struct Launch {
@@ -31,8 +31,9 @@ Launch detect_launch();
 
 std::string host_name();
 
-/// Solo for one rank, without touching MPI. Otherwise MPI; Error(usage) when this build has none,
-/// or when MPI counts other ranks than the launcher.
+/// Solo for one rank, without touching MPI. TCP for torchrun's variables, which only say where rank
+/// 0 is; otherwise MPI: Error(usage) when this build has none, or when MPI counts other ranks than
+/// the launcher.
 std::unique_ptr<Communicator> open(const Launch& launch);
 
 /// The cores of this rank.

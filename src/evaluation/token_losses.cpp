@@ -68,16 +68,13 @@ BatchLosses TokenLosses::next(Stream& stream, corpus::Loader& loader) {
   return {batch.sequences, batch.length, losses_, batch.targets};
 }
 
-LossSum sum_losses(Stream& stream, TokenLosses& source, corpus::Loader& loader, std::int64_t first,
-                   std::int64_t stride, std::int64_t batches) {
+LossSum batch_loss(Stream& stream, TokenLosses& source, corpus::Loader& loader,
+                   std::int64_t index) {
+  loader.seek(index * loader.options().batch_sequences);
+  const BatchLosses batch = source.next(stream, loader);
   LossSum sum;
-  for (std::int64_t i = first; i < batches; i += stride) {
-    loader.seek(i * loader.options().batch_sequences);
-    const BatchLosses batch = source.next(stream, loader);
-    sum.nats = std::accumulate(batch.losses.begin(), batch.losses.end(), sum.nats);
-    sum.tokens += std::ssize(batch.targets) -
-                  std::ranges::count(batch.targets, corpus::kNoTarget);  // without one the loss is 0
-  }
+  sum.nats = std::accumulate(batch.losses.begin(), batch.losses.end(), 0.0);  // 0 without a target
+  sum.tokens = std::ssize(batch.targets) - std::ranges::count(batch.targets, corpus::kNoTarget);
   return sum;
 }
 

@@ -45,10 +45,8 @@ struct LossSum {
   std::int64_t tokens = 0;
 };
 
-/// Losses of the batches first, first + stride, ... below `batches` of a sequential loader: of
-/// several ranks each takes its share.
-LossSum sum_losses(Stream& stream, TokenLosses& source, corpus::Loader& loader, std::int64_t first,
-                   std::int64_t stride, std::int64_t batches);
+/// Losses of batch `index` of a sequential loader.
+LossSum batch_loss(Stream& stream, TokenLosses& source, corpus::Loader& loader, std::int64_t index);
 
 struct LossReport {
   std::int64_t tokens = 0;

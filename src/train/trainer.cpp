@@ -108,7 +108,7 @@ void Trainer::run(const StopSignals& signals, Watchdog& watchdog) {
   if (!ranks_.is_root()) options.style = base::ProgressOptions::Style::silent;
   base::Progress progress(config_.name, config_.training.steps - step_, options);
   const std::int64_t first = step_;
-  if (step_ > 0 && validation_due()) validate();
+  if (step_ > 0 && validation_due()) validate(watchdog);
   while (step_ < config_.training.steps) {
     base::Stopwatch watch;
     const StepReport report =
@@ -121,12 +121,15 @@ void Trainer::run(const StopSignals& signals, Watchdog& watchdog) {
     report_saves(saver_.poll());
     watchdog.beat();
     progress.update(step_ - first, last_detail_);
-    if (step_ % config_.checkpoint.every_steps == 0 || step_ == config_.training.steps) save();
-    if (validation_due()) validate();
+    if (step_ % config_.checkpoint.every_steps == 0 || step_ == config_.training.steps) {
+      const Watchdog::Section saving(watchdog, "checkpoint", config_.training.hang_timeout_seconds);
+      save();
+    }
+    if (validation_due()) validate(watchdog);
     if (stop_signal_ != 0 && step_ < config_.training.steps) stop(stop_signal_);
   }
   progress.finish();
-  finish();
+  finish(watchdog);
 }
 
 StepReport Trainer::step(const StopSignals& signals, Watchdog& watchdog) {
@@ -228,16 +231,22 @@ bool Trainer::validation_due() const {
   return validation_loader_ && every > 0 && (step_ % every == 0 || step_ == config_.training.steps);
 }
 
-void Trainer::validate() {
+void Trainer::validate(Watchdog& watchdog) {
+  const Watchdog::Section section(watchdog, "validation", config_.training.hang_timeout_seconds);
   const bool done = files_ && files_->metrics->has(MetricsEvent::validation, step_);
   if (!ranks_.agree(!done)) return;
   const std::int64_t most = validation_loader_->samples() / plan_.micro_batch;
   const std::int64_t batches =
       std::min(config_.validation.batches, std::max<std::int64_t>(1, most));
   base::Stopwatch watch;
-  const evaluation::LossSum own = evaluation::sum_losses(
-      stream_, state_->validation, *validation_loader_, ranks_.rank(), ranks_.size(), batches);
-  const double values[] = {own.nats, static_cast<double>(own.tokens)};
+  double values[] = {0.0, 0.0};  // nats, tokens
+  for (std::int64_t batch = ranks_.rank(); batch < batches; batch += ranks_.size()) {
+    const evaluation::LossSum sum =
+        evaluation::batch_loss(stream_, state_->validation, *validation_loader_, batch);
+    values[0] += sum.nats;
+    values[1] += static_cast<double>(sum.tokens);
+    watchdog.beat();
+  }
   const std::vector<double> all = ranks_.gather_values(values);
   double nats = 0.0;
   double tokens = 0.0;
@@ -259,9 +268,9 @@ void Trainer::validate() {
   base::log_info(text);
 }
 
-void Trainer::finish() {
+void Trainer::finish(Watchdog& watchdog) {
   report_saves(saver_.wait());
-  if (validation_due()) validate();
+  if (validation_due()) validate(watchdog);
   if (!files_) return;
   files_->metrics->write(MetricsEvent::end, step_);
   files_->metrics->sync();

@@ -79,9 +79,9 @@ class Trainer {
   void save();
   void collect_master();
   void report_saves(const std::vector<checkpoint::SaveOutcome>& outcomes);
-  void validate();
+  void validate(Watchdog& watchdog);
   bool validation_due() const;
-  void finish();
+  void finish(Watchdog& watchdog);
   [[noreturn]] void stop(int signal);
   std::vector<checkpoint::TensorFile> checkpoint_files() const;
   checkpoint::Manifest manifest() const;

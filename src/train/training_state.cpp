@@ -108,7 +108,9 @@ MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch, const 
   if (const std::int64_t bytes = snapshot_bytes(state, place); bytes > 0) {
     plan.allocations.push_back({"snapshot for background saves", bytes});
   }
-  if (const std::int64_t bytes = comm::buffer_bytes(place.ranks); bytes > 0) {
+  // Two communicators move tensors: that of gradients, and where rank 0 collects weights the main.
+  const int channels = state.model.parameters().has_partial_master() ? 2 : 1;
+  if (const std::int64_t bytes = channels * comm::buffer_bytes(place.ranks); bytes > 0) {
     plan.allocations.push_back({"messages between ranks", bytes});
   }
   plan.allocations.push_back(

@@ -17,7 +17,8 @@ class Environment {
   explicit Environment(const std::map<std::string, std::string>& set) {
     for (const char* name :
          {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
-          "OMPI_COMM_WORLD_LOCAL_SIZE", "PMI_RANK", "PMI_SIZE", "SLURM_PROCID",
+          "OMPI_COMM_WORLD_LOCAL_SIZE", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE",
+          "MASTER_ADDR", "MASTER_PORT", "PMI_RANK", "PMI_SIZE", "SLURM_PROCID",
           "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"}) {
       if (const char* value = std::getenv(name)) former_[name] = value;
       unsetenv(name);
@@ -69,6 +70,16 @@ TEST(Launch, Slurm) {
   EXPECT_EQ(launch.rank, 3);
   EXPECT_EQ(launch.size, 16);
   EXPECT_EQ(launch.local_size, 8);
+}
+
+TEST(Launch, Torchrun) {
+  const Environment environment(
+      {{"RANK", "3"}, {"WORLD_SIZE", "4"}, {"LOCAL_RANK", "1"}, {"LOCAL_WORLD_SIZE", "2"}});
+  const Launch launch = detect_launch();
+  EXPECT_EQ(launch.launcher, Launcher::torchrun);
+  EXPECT_EQ(launch.rank, 3);
+  EXPECT_EQ(launch.local_size, 2);
+  EXPECT_THROW(open(launch), base::Error);  // nobody says where rank 0 is
 }
 
 /// A batch script has a rank of its own, but nothing was started by srun.

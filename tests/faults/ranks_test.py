@@ -34,9 +34,9 @@ GONE_SECONDS = 30  # until nothing of a failed run is left
 
 
 class Ranks:
-    """A command under mpirun."""
+    """A command under mpirun, or without it over TCP."""
 
-    def __init__(self, ranks, command, launcher=()):
+    def __init__(self, ranks, command, launcher=(), tcp=False):
         options = ["--oversubscribe", *launcher]
         if os.getuid() == 0:
             options.append("--allow-run-as-root")
@@ -47,7 +47,11 @@ class Ranks:
         else:
             apps = ["-np", str(ranks), *command]
         self.output = tempfile.TemporaryFile()
-        self.process = subprocess.Popen(["mpirun", *options, *apps], stdin=subprocess.DEVNULL,
+        start = ["mpirun", *options, *apps]
+        if tcp:
+            start = [str(ROOT / "scripts/run_ranks.sh"), "--tcp", str(ranks), *command]
+        self.variable = "RANK" if tcp else "OMPI_COMM_WORLD_RANK"
+        self.process = subprocess.Popen(start, stdin=subprocess.DEVNULL,
                                         stdout=self.output, stderr=subprocess.STDOUT,
                                         start_new_session=True)
 
@@ -67,8 +71,8 @@ class Ranks:
                     continue
                 variables = dict(pair.split("=", 1) for pair in
                                  (entry / "environ").read_text().split("\0") if "=" in pair)
-                if "OMPI_COMM_WORLD_RANK" in variables and fields[0] != "Z":
-                    result[int(variables["OMPI_COMM_WORLD_RANK"])] = int(entry.name)
+                if self.variable in variables and fields[0] != "Z":
+                    result[int(variables[self.variable])] = int(entry.name)
             except (OSError, ValueError, IndexError):
                 continue
         return result
@@ -151,12 +155,12 @@ class Suite:
 
     # failures
 
-    def started(self, name, *overrides, launcher=(), ranks=2):
+    def started(self, name, *overrides, launcher=(), tcp=False):
         """A run without end, a few steps in."""
         out = self.folder / name
-        run = Ranks(ranks, self.command(out, "--training.steps=1000000",
+        run = Ranks(2, self.command(out, "--training.steps=1000000",
                                         "--checkpoint.every_steps=1000000",
-                                        "--validation.every_steps=0", *overrides), launcher)
+                                        "--validation.every_steps=0", *overrides), launcher, tcp)
         deadline = time.monotonic() + LIMIT_SECONDS
         while run.process.poll() is None and time.monotonic() < deadline:
             if (out / "metrics.jsonl").exists() and \
@@ -170,7 +174,7 @@ class Suite:
     def ended(self, name, run, pids, since, codes, *messages):
         """Waits until launcher and ranks are gone; checks exit code and messages."""
         code = run.wait()
-        while any(alive(pid) for pid in pids.values()):
+        while any(kill_test.alive(pid) for pid in pids.values()):
             if time.monotonic() - since > GONE_SECONDS:
                 self.expect(False, f"{name}: ranks still run after {GONE_SECONDS} s", run)
                 run.end()
@@ -243,6 +247,20 @@ class Suite:
                                  "--schedule.warmup_steps=0", "--checkpoint.every_steps=2"), 6,
                     "steps in a row were skipped")
 
+    def tcp(self):
+        """Without mpirun, as torchrun starts ranks."""
+        overrides = ["--training.steps=8", "--parallel.shard_optimizer=true"]
+        self.train(2, self.folder / "by_mpirun", *overrides)
+        run = Ranks(2, self.command(self.folder / "by_tcp", *overrides), tcp=True)
+        self.expect(run.wait() == 0, "two ranks over TCP failed", run)
+        self.expect("2 ranks through TCP, started by torchrun" in run.text(), "no word of TCP", run)
+        self.expect(self.losses(self.folder / "by_tcp") == self.losses(self.folder / "by_mpirun"),
+                    "other losses over TCP than over MPI")
+        run, out, pids = self.started("tcp_killed_rank", tcp=True)
+        since = time.monotonic()
+        os.kill(pids[1], signal.SIGKILL)
+        self.ended("a rank is killed, over TCP", run, pids, since, {137}, "lost rank 1 on")
+
     def occupied(self):
         run, out, pids = self.started("occupied")
         self.failed("a second run in the folder", self.command(out), 2, "another run is at work")
@@ -257,14 +275,7 @@ class Suite:
         self.signals()
         self.one_sided()
         self.occupied()
-
-
-def alive(pid):
-    try:
-        stat = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return stat[0] != "Z"
-    except (OSError, IndexError):
-        return False
+        self.tcp()
 
 
 def main():
