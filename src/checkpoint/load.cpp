@@ -110,15 +110,16 @@ void LoadedCheckpoint::check_coverage() const {
   for (const auto& [name, logical] : logical_) {
     std::vector<Place> places = logical.places;
     std::ranges::sort(places, {}, &Place::first);
+    const auto fail_at = [&, &tensor_name = name](std::int64_t element) {
+      fail(folder_.string() + ": the fragments of tensor " + base::in_quotes(tensor_name) +
+           " overlap or leave a gap at element " + std::to_string(element));
+    };
     std::int64_t end = 0;
     for (const Place& place : places) {
-      if (place.first != end) break;
+      if (place.first != end) fail_at(std::min(place.first, end));
       end += place.tensor.elements();
     }
-    if (end == tensors_[logical.index].elements()) continue;
-    fail(folder_.string() + ": the fragments of tensor " + base::in_quotes(name) +
-         " overlap or leave a gap at element " + std::to_string(end) + " of " +
-         std::to_string(tensors_[logical.index].elements()));
+    if (end != tensors_[logical.index].elements()) fail_at(end);
   }
 }
 

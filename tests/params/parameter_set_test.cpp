@@ -218,5 +218,76 @@ TEST(ParameterSet, RefusesWrongLists) {
   EXPECT_NO_THROW(make({{.name = "a", .shape = {2}}, {.name = "b", .shape = {3}, .packed = true}}));
 }
 
+Storage sharded(int rank, int ranks) {
+  Storage storage(Gradients::allocate);
+  storage.optimizer = OptimizerState::sharded;
+  storage.rank = rank;
+  storage.ranks = ranks;
+  return storage;
+}
+
+TEST(ParameterSet, EveryElementHasOneOwner) {
+  for (const int ranks : {1, 2, 3, 8}) {
+    std::vector<int> owners;
+    for (int rank = 0; rank < ranks; ++rank) {
+      Arena arena;
+      const ParameterSet set(small_model(), DType::bf16, sharded(rank, ranks), arena);
+      owners.resize(static_cast<std::size_t>(set.flat_elements()));
+      std::int64_t offset = 0;
+      for (const Piece& piece : set.owned()) {
+        EXPECT_EQ(piece.offset, offset);
+        offset += piece.range.count();
+        for (std::int64_t i = piece.range.begin; i < piece.range.end; ++i) {
+          ++owners[static_cast<std::size_t>(i)];
+        }
+      }
+      EXPECT_EQ(offset, set.flat_elements() / ranks);
+      EXPECT_EQ(set.flat_master().elements(), offset);
+      for (int section = 0; section < set.sections(); ++section) {
+        EXPECT_EQ(set.section(section).count() % (ParameterSet::kAlignment * ranks), 0);
+      }
+      if (ranks == 1) {
+        EXPECT_EQ(set.owned().size(), 1U);
+      }
+    }
+    for (std::size_t i = 0; i < owners.size(); ++i) EXPECT_EQ(owners[i], 1) << i << " of " << ranks;
+  }
+}
+
+/// What a rank holds of a partial master, and all of what its kernels read, is as in a whole one.
+TEST(ParameterSet, APartialMasterStartsAsTheWhole) {
+  std::vector<ParameterSpec> specs = small_model();
+  specs[4].exact = true;
+  Stream stream;
+  for (const int ranks : {2, 3}) {
+    std::vector<double> exact_sum(40);
+    for (int rank = 0; rank < ranks; ++rank) {
+      Arena arena;
+      Storage whole_storage = sharded(rank, ranks);
+      whole_storage.optimizer = OptimizerState::whole;
+      const ParameterSet whole(specs, DType::bf16, whole_storage, arena);
+      const ParameterSet part(specs, DType::bf16, sharded(rank, ranks), arena);
+      whole.initialize(stream, 7);
+      part.initialize(stream, 7);
+      EXPECT_TRUE(part.has_partial_master());
+      EXPECT_THROW(part.master(0), std::logic_error);
+      EXPECT_THROW(part.exact_weight(0), std::logic_error);
+      for (const Piece& piece : part.owned()) {
+        EXPECT_EQ(values(part.master_of(piece)),
+                  values(whole.flat_master().rows(piece.range.begin, piece.range.count())));
+      }
+      EXPECT_EQ(std::memcmp(part.flat_compute().raw(), whole.flat_compute().raw(),
+                            static_cast<std::size_t>(whole.flat_compute().bytes())),
+                0);
+      EXPECT_EQ(values(part.exact_weight(4)), values(whole.master(4)));
+      part.copy_owned_exact(stream);
+      for (std::size_t i = 0; i < exact_sum.size(); ++i) {
+        exact_sum[i] += part.exact_weight(4).data<float>()[i];
+      }
+    }
+    for (const double value : exact_sum) EXPECT_EQ(value, 0.25);  // each element from one owner
+  }
+}
+
 }  // namespace
 }  // namespace ssmax::params
