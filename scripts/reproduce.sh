@@ -59,7 +59,7 @@ theta=500000
 case "$scale" in
   tiny)
     configs=configs/mini
-    length=128 vocabulary=512 last_step=16 examples=200 trials=4 sequences=4 attention_trials=4
+    length=128 vocabulary=512 examples=200 trials=4 sequences=4 attention_trials=4
     needle_contexts=128,256 attention_context=256 position_length=512 depths=0,1 rows=2 choices=20
     tiny=(--model.vocab_size=512 --model.num_hidden_layers=2 --model.num_attention_heads=2
       --model.hidden_size=32 --model.intermediate_size=64)
@@ -68,15 +68,15 @@ case "$scale" in
       --validation.batches=2 --schedule.warmup_steps=4)
     finetune_overrides=(--training.epochs=2) ;;
   mini)
-    length=128 vocabulary=1024 last_step=800 examples=12000 trials=20 sequences=64 attention_trials=100
+    length=128 vocabulary=1024 examples=10000 trials=20 sequences=64 attention_trials=100
     needle_contexts=128,256,512,1024,1280,2048 attention_context=1024 position_length=2048 rows=8
     choices=1000 ;;
   small)
-    length=512 vocabulary=8192 last_step=2000 examples=20000 trials=20 sequences=64 attention_trials=100
+    length=512 vocabulary=8192 examples=20000 trials=20 sequences=64 attention_trials=100
     needle_contexts=512,1024,2048,4096,5120,8192 attention_context=4096 position_length=10240 rows=8
     choices=10042 ;;
   paper)
-    length=1024 vocabulary=50257 last_step=20000 examples=100000 trials=20 sequences=64
+    length=1024 vocabulary=50257 examples=100000 trials=20 sequences=64
     attention_trials=100 needle_contexts=1024,2048,4096,8192,10240,16384 attention_context=8000
     position_length=20000 rows=8 choices=10042 ;;
   *) echo "reproduce.sh: --scale must be tiny, mini, small or paper" >&2; exit 2 ;;
@@ -155,7 +155,11 @@ if wants data && [[ ! -f $data/needle.jsonl ]]; then
     --examples "$examples" --out "$data/needle.jsonl"
 fi
 haystack=()
-if [[ -f $data.long/inputs.txt ]]; then mapfile -t haystack <"$data.long/inputs.txt"; fi
+if [[ ${#long[@]} -gt 0 ]]; then
+  haystack=("${long[@]}")
+elif [[ -f $data.long/inputs.txt ]]; then
+  mapfile -t haystack <"$data.long/inputs.txt"
+fi
 
 if wants train; then
   for name in "${names[@]}"; do
@@ -167,7 +171,9 @@ if wants train; then
     case "$config" in
       e_swap_after) own+=(--training.steps=0 "--start.checkpoint=$runs/a_softmax") ;;
       f_swap_late)
-        swap=$(printf 'step_%08d' $((last_step * 7 / 8)))
+        steps_of_a=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["training"]["steps"])' \
+          "$runs/a_softmax/config.json")
+        swap=$(printf 'step_%08d' $((steps_of_a * 7 / 8)))
         own+=("--start.checkpoint=$runs/a_softmax/checkpoints/$swap") ;;
     esac
     make "$runs/$name/done" "$ssmax" train "$configs/$config.json" --out "$runs/$name" "${own[@]}"
@@ -205,6 +211,10 @@ if wants finetune; then
   done
 fi
 
+if { wants needle || wants attention; } && [[ ${#haystack[@]} -eq 0 ]]; then
+  echo "reproduce.sh: the needle needs long texts: give --long" >&2
+  exit 2
+fi
 needle() { # NAME TASK FOLDER OPTIONS...
   local name=$1 task=$2 file=$out/$3/$1.json
   shift 3
