@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import sys
 import tempfile
@@ -27,11 +28,13 @@ CONFIG = pathlib.Path(__file__).resolve().parent.parent / "configs/mini/b_ssmax.
 
 def measure(command):
     """Clock and CPU seconds of a process with its threads."""
-    before, start = os.times(), time.monotonic()
+    def used():
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    before, start = used(), time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    after = os.times()
-    cpu = after.children_user - before.children_user + after.children_system - before.children_system
-    return time.monotonic() - start, cpu
+    return time.monotonic() - start, used() - before
 
 
 def cpu_seconds(pid):
