@@ -19,9 +19,10 @@ add_library(simt_backend OBJECT ${SSMAX_CUDA_SOURCES})
 ssmax_simt_sources(simt_backend ${SSMAX_CUDA_SOURCES})
 target_link_libraries(simt_backend PUBLIC simt_engine normalizers)
 
-# Tests of the emulator itself.
+# Tests of the emulator itself, and of kernels that only its build can call.
 file(GLOB simt_tests CONFIGURE_DEPENDS ${simt}/*_test.cpp)
 add_executable(simt_tests ${simt_tests})
 ssmax_simt_sources(simt_tests)
+target_include_directories(simt_tests PRIVATE ${CMAKE_SOURCE_DIR}/tests)
 target_link_libraries(simt_tests PRIVATE simt_backend simt_engine kernels GTest::gtest_main)
 gtest_discover_tests(simt_tests TEST_PREFIX simt. DISCOVERY_TIMEOUT 60 PROPERTIES LABELS simt)

@@ -90,13 +90,14 @@ __global__ void __launch_bounds__(kRowThreads)
   }
   for (int r = 0; r < block.rows; ++r) {
     const Visible visible = visible_keys(in, block.b, block.t + r);
-    if (!visible(key)) continue;
     float value = sums[r];
     if constexpr (kScores) {
       value *= in.row_scale[in.row(block.b, block.h, block.t + r)] * in.tau;
       value -= in.slope(block.h) * static_cast<float>(visible.last() - key);
     }
-    out[(static_cast<std::int64_t>(blockIdx.x) * kRowsAtOnce + r) * chunk.stride + key] = value;
+    if (visible(key)) {
+      out[(static_cast<std::int64_t>(blockIdx.x) * kRowsAtOnce + r) * chunk.stride + key] = value;
+    }
   }
 }
 
@@ -188,12 +189,14 @@ __global__ void __launch_bounds__(kRowThreads)
     weighting.save(row, saved + in.row(block.b, block.h, block.t + r) * W::kRowValues);
   }
   __syncthreads();  // x is read in the sums above
-  for (int key = static_cast<int>(threadIdx.x); key < in.keys; key += kRowThreads) {
-    if (visible(key)) {
-      row_x[key] = weight_of(row, row_x[key], weighting);
-    } else if (unseen == Unseen::zero) {
-      row_x[key] = 0.0F;
-    }
+  const int thread = static_cast<int>(threadIdx.x);
+  for (int key = visible.first + thread; key <= visible.last(); key += kRowThreads) {
+    row_x[key] = weight_of(row, row_x[key], weighting);
+  }
+  if (unseen == Unseen::leave) return;
+  for (int key = thread; key < visible.first; key += kRowThreads) row_x[key] = 0.0F;
+  for (int key = visible.last() + 1 + thread; key < in.keys; key += kRowThreads) {
+    row_x[key] = 0.0F;
   }
 }
 

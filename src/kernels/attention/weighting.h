@@ -69,14 +69,14 @@ struct WholeRow {
   const Real* x;
   std::int64_t n;
 
-  Real max() const {
+  HD Real max() const {
     Real most = x[0];
     for (std::int64_t j = 1; j < n; ++j) most = x[j] > most ? x[j] : most;
     return most;
   }
   /// sum_j part(x_j)
   template <class Part>
-  Real sum(const Part& part) const {
+  HD Real sum(const Part& part) const {
     Real total = 0;
 #pragma omp simd reduction(+ : total)
     for (std::int64_t j = 0; j < n; ++j) total += part(x[j]);
