@@ -101,6 +101,9 @@ if(Python3_FOUND)
   endforeach()
   ssmax_script_test(scripts.memory TIMEOUT 120 LABELS scripts
                     COMMAND scripts/check_memory.py $<TARGET_FILE:ssmax>)
+  ssmax_script_test(scripts.start TIMEOUT 120 LABELS scripts timing
+                    COMMAND scripts/check_start.py $<TARGET_FILE:ssmax>)
+  set_tests_properties(scripts.start PROPERTIES RUN_SERIAL ON)
   ssmax_script_test(scripts.follow_metrics TIMEOUT 60 LABELS scripts
                     COMMAND tests/scripts/follow_metrics_test.py)
   # Where a Python with `datasets` is at hand: -DSSMAX_DATASETS_PYTHON=PATH.

@@ -3,6 +3,7 @@
 #include <dnnl.hpp>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -76,9 +77,8 @@ memory::desc describe_output(const MatrixProduct& product, std::int64_t rows) {
   return describe(rows, product.n, product.output, Layout::row_major, Kernel::blocked);
 }
 
-dnnl::matmul::primitive_desc plan(const MatrixProduct& product) {
-  const memory::desc a =
-      describe(product.m, product.k, product.inputs, product.a_layout, kernel_for(product));
+dnnl::matmul::primitive_desc plan(const MatrixProduct& product, Kernel kernel) {
+  const memory::desc a = describe(product.m, product.k, product.inputs, product.a_layout, kernel);
   const memory::desc b =
       describe(product.k, product.n, product.inputs, product.b_layout, Kernel::blocked);
   const memory::desc c = describe_output(product, product.m);
@@ -95,6 +95,16 @@ dnnl::matmul::primitive_desc plan(const MatrixProduct& product) {
 #else
   return {dnnl::matmul::desc(a, b, bias, c), attributes, engine()};
 #endif
+}
+
+dnnl::matmul::primitive_desc plan(const MatrixProduct& product) {
+  const Kernel kernel = kernel_for(product);
+  dnnl::matmul::primitive_desc chosen = plan(product, kernel);
+  // A version of the library without GEMM for it would answer with its plain loops.
+  if (kernel == Kernel::gemm && std::string_view(chosen.impl_info_str()).starts_with("ref")) {
+    return plan(product, Kernel::blocked);
+  }
+  return chosen;
 }
 
 /// A primitive with its arguments; only the pointers change from call to call.
