@@ -25,6 +25,15 @@ message(STATUS "CUDA backend: ${SSMAX_WITH_CUDA}")
 file(GLOB_RECURSE SSMAX_CUDA_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/*_cuda.cu
      ${CMAKE_SOURCE_DIR}/src/*_cuda.cpp)
 
+# Attention divides by sums of exponentials, where 2 ulp are enough and the exact division costs
+# registers. The parentheses are nvcc's own, in what it makes of the options' headers.
+foreach(source ${SSMAX_CUDA_SOURCES})
+  if(source MATCHES "/normalizers/")
+    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
+      "$<$<COMPILE_LANGUAGE:CUDA>:-prec-div=false>;$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wno-parentheses>")
+  endif()
+endforeach()
+
 # The target cuda_backend; programs link it directly.
 function(ssmax_cuda_backend)
   add_library(cuda_backend OBJECT ${SSMAX_CUDA_SOURCES})

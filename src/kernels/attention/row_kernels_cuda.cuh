@@ -80,22 +80,25 @@ __global__ void __launch_bounds__(kRowThreads)
   };
   if (loads == Loads::packs) {
     constexpr int kPack = device::kPackSize<T>;
+#pragma unroll 1
     for (int d = 0; d < size; d += kPack) {
       const auto pack = device::load_pack(element + d);
 #pragma unroll
       for (int i = 0; i < kPack; ++i) add(d + i, pack[i]);
     }
   } else {
+#pragma unroll 1
     for (int d = 0; d < size; ++d) add(d, device::load_one(element + d));
   }
-  for (int r = 0; r < block.rows; ++r) {
-    const Visible visible = visible_keys(in, block.b, block.t + r);
-    float value = sums[r];
-    if constexpr (kScores) {
-      value *= in.row_scale[in.row(block.b, block.h, block.t + r)] * in.tau;
-      value -= in.slope(block.h) * static_cast<float>(visible.last() - key);
-    }
+#pragma unroll
+  for (int r = 0; r < kRowsAtOnce; ++r) {
+    const Visible visible = r < block.rows ? visible_keys(in, block.b, block.t + r) : Visible{};
     if (visible(key)) {
+      float value = sums[r];
+      if constexpr (kScores) {
+        value *= in.row_scale[in.row(block.b, block.h, block.t + r)] * in.tau;
+        value -= in.slope(block.h) * static_cast<float>(visible.last() - key);
+      }
       out[(static_cast<std::int64_t>(blockIdx.x) * kRowsAtOnce + r) * chunk.stride + key] = value;
     }
   }
