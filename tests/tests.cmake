@@ -112,7 +112,7 @@ if(Python3_FOUND)
                     COMMAND tests/faults/prepare_dataset_test.py $<TARGET_FILE:ssmax>
                             --python ${SSMAX_DATASETS_PYTHON})
   set_tests_properties(faults.prepare_dataset PROPERTIES SKIP_RETURN_CODE 77)
-  ssmax_script_test(app.reproduce TIMEOUT 400 LABELS app scripts
+  ssmax_script_test(app.reproduce TIMEOUT 600 LABELS app scripts
                     COMMAND tests/app/reproduce_test.py $<TARGET_FILE:ssmax>
                             ${CMAKE_BINARY_DIR}/reproduce_tiny)
   # The long form is scripts/kill_test.py alone: 200 kills.
