@@ -28,7 +28,8 @@ struct Length {
   std::int64_t original_length = 8192;
 
   HD double operator()(std::int64_t n) const {
-    return 1.0 + beta * std::log1p(static_cast<double>((n - 1) / original_length));
+    const std::int64_t steps = (n - 1) / original_length;
+    return 1.0 + beta * std::log1p(static_cast<double>(steps));
   }
 };
 
