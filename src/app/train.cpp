@@ -72,7 +72,8 @@ train::Place settle(comm::Communicator& ranks, const comm::Launch& launch, std::
   const std::string name = "rank " + std::to_string(ranks.rank());
   base::set_log_prefix(ranks.is_root() ? "" : name + ": ");
   const std::vector<std::string> all = ranks.gather_texts(
-      threads > 0 ? std::to_string(threads) + " threads, as training.threads says"
+      threads > 0 ? std::to_string(threads) + (threads == 1 ? " thread" : " threads") +
+                        ", as training.threads says"
                   : share.text() + (share.bound ? ", bound here" : ", as the launcher bound it"));
   if (ranks.is_root()) {
     std::string lines = std::to_string(ranks.size()) + " ranks through " +

@@ -91,7 +91,8 @@ class Communicator {
   /// How long a rank may be silent; 0 = for ever.
   virtual void set_timeout(double /*seconds*/) {}
   /// Called a few times a second while a call waits, by the thread that waits.
-  virtual void set_on_wait(std::function<void(const Waiting&)> /*on_wait*/) {}
+  using OnWait = std::function<void(const Waiting&)>;
+  virtual void set_on_wait(const OnWait& /*on_wait*/) {}
 
   /// Leaves in order, together with all ranks; nothing may be called after. A process that ends
   /// without it takes the others with it.

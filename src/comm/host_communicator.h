@@ -22,9 +22,7 @@ class HostCommunicator : public Communicator {
   std::vector<std::string> gather_texts(std::string_view mine) override;
 
   void set_timeout(double seconds) override { timeout_seconds_ = seconds; }
-  void set_on_wait(std::function<void(const Waiting&)> on_wait) override {
-    on_wait_ = std::move(on_wait);
-  }
+  void set_on_wait(const OnWait& on_wait) override { on_wait_ = on_wait; }
 
  protected:
   struct Outgoing {
@@ -66,7 +64,7 @@ class HostCommunicator : public Communicator {
   void gather_parts(Stream& stream, const Tensor& data, Wire wire);
 
   double timeout_seconds_ = 0.0;
-  std::function<void(const Waiting&)> on_wait_;
+  OnWait on_wait_;
   Buffer sent_, received_;  // a slot of each rank
   Buffer staged_, total_;   // one slot
   std::vector<Outgoing> outgoing_;

@@ -205,11 +205,11 @@ class Suite:
         os.kill(pids[1], signal.SIGSTOP)
         self.ended("a rank hangs", run, pids, since, {7}, "rank 1 on", "silent for")
 
-    def signalled(self, name, send, codes=(75,), launcher=()):
+    def signalled(self, name, send, codes=(75,), message="stopped at step", launcher=()):
         run, out, pids = self.started(name.replace(" ", "_"), launcher=launcher)
         since = time.monotonic()
         send(run, pids)
-        self.ended(name, run, pids, since, codes, "stopped at step")
+        self.ended(name, run, pids, since, codes, message)
         saved = [path.name for path in (out / "checkpoints").glob("step_*")]
         self.expect(len(saved) == 1, f"{name}: {saved} instead of one checkpoint")
         steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().split("\n")
@@ -219,10 +219,11 @@ class Suite:
     def signals(self):
         self.signalled("SIGUSR1 to the launcher",
                        lambda run, _: run.process.send_signal(signal.SIGUSR1))
-        # mpirun waits as long before SIGTERM as between it and SIGKILL, and has a code of its own.
+        # mpirun waits as long before SIGTERM as between it and SIGKILL, ends with a code of its own
+        # and may not pass on the last words.
         self.signalled("SIGTERM to the launcher",
                        lambda run, _: run.process.send_signal(signal.SIGTERM), codes=(1, 75),
-                       launcher=("--mca", "odls_base_sigkill_timeout", "2"))
+                       message="saved ", launcher=("--mca", "odls_base_sigkill_timeout", "2"))
         self.signalled("SIGTERM to one rank", lambda _, pids: os.kill(pids[1], signal.SIGTERM))
 
     def failed(self, name, command, code, *messages):
