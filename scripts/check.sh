@@ -70,6 +70,7 @@ check build build
 check tidy tidy
 check schema scripts/check_texts.py --only schema build/cpu/ssmax
 check texts scripts/check_texts.py --only texts build/cpu/ssmax
+check docs scripts/check_texts.py --only docs build/cpu/ssmax
 check configs scripts/check_texts.py --only configs build/cpu/ssmax
 [[ $tests == 1 ]] &&
   check tests ctest --preset cpu --no-label-summary -j 2

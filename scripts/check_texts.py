@@ -1,19 +1,21 @@
 #!/usr/bin/env python3
 """Compares what the program prints with what the repository says it prints.
 
-    scripts/check_texts.py [--only texts|schema|configs] [--update] PROGRAM
+    scripts/check_texts.py [--only texts|schema|docs|configs] [--update] PROGRAM
 
 texts    tests/golden/text/*.txt: the first line is `$ ssmax ARGUMENTS`, the rest is the output
 schema   configs/schema.json is the output of `ssmax config --schema`
+docs     docs/config.md is made of the output of `ssmax config --explain`
 configs  every config in configs/ loads: `ssmax train CONFIG --print-config`
 
---update writes the present output into texts and schema, to be read and committed. A new golden
+--update writes the present output into texts, schema and docs, to be read and committed. A new golden
 text is a file with its first line only, then --update. Needs the Python standard library only.
 """
 
 import argparse
 import difflib
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -22,6 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEXTS = ROOT / "tests" / "golden" / "text"
 CONFIGS = ROOT / "configs"
 SCHEMA = CONFIGS / "schema.json"
+CONFIG_PAGE = ROOT / "docs" / "config.md"
 SECONDS = 30
 
 
@@ -89,6 +92,41 @@ def check_schema(program, update):
     return compare(SCHEMA, expected, output, "", update)
 
 
+CONFIG_HEAD = """# Keys of a config
+
+Made of the output of `ssmax config --explain` by `scripts/check_texts.py --update`; do not edit.
+
+A config is one JSON file; a key of the tables is a path into it, `model.position.kind` is `{"model": {"position": {"kind": ...}}}`.
+On the command line it is `--model.position.kind=alibi`. `extends` names a file whose values this one changes, `$schema` the schema for editors
+(`configs/schema.json`). Defaults give way to the file, the file to the command line. An option of a kind, such as `model.normalizer.alpha`, counts
+where that kind is chosen; its kind stands in front of what it does.
+"""
+
+
+def config_page(explained):
+    """Markdown: one table for each section."""
+    sections = {}
+    for line in explained.splitlines():
+        key, kind, default, what = re.split(r" {2,}", line, maxsplit=3)
+        section = key.split(".")[0] if "." in key else ""
+        cells = (f"`{key}`", kind.replace("|", "\\|"), f"`{default}`", what.replace("|", "\\|"))
+        sections.setdefault(section, []).append("| " + " | ".join(cells) + " |\n")
+    page = CONFIG_HEAD
+    for section, rows in sections.items():
+        title = f"`{section}`" if section else "The run"
+        page += f"\n## {title}\n\n| key | value | default | what it does |\n|---|---|---|---|\n"
+        page += "".join(rows)
+    return page
+
+
+def check_docs(program, update):
+    code, output, errors = run(program, ["config", "--explain"])
+    if code != 0:
+        return [f"ssmax config --explain: exit code {code}\n{errors}"]
+    expected = CONFIG_PAGE.read_text(encoding="utf-8") if CONFIG_PAGE.exists() else ""
+    return compare(CONFIG_PAGE, expected, config_page(output), "", update)
+
+
 def check_configs(program, _update):
     failures = []
     paths = [path for path in sorted(CONFIGS.rglob("*.json")) if path != SCHEMA]
@@ -102,7 +140,8 @@ def check_configs(program, _update):
     return failures
 
 
-CHECKS = {"texts": check_texts, "schema": check_schema, "configs": check_configs}
+CHECKS = {"texts": check_texts, "schema": check_schema, "docs": check_docs,
+          "configs": check_configs}
 
 
 def main():

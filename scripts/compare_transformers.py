@@ -11,7 +11,7 @@ random weights become a checkpoint (`ssmax import`), which is exported in fp32 a
          the lengths given, and whether 32 greedy tokens of `generate` (with a cache) are the same
   bf16   the same for both sides in bf16, and the exported bf16 weights computed in fp32
 
-`import`: GPT-2 and Llama models of transformers, logits the same, and ten training steps of `ssmax
+`bf16`: SSMax computed in bf16 in three ways, each against fp32. `import`: GPT-2 and Llama models of transformers, logits the same, and ten training steps of `ssmax
 train` against AdamW of PyTorch on the same batches. Prints tables in Markdown.
 """
 
@@ -134,15 +134,15 @@ def compare_case(name, section, program, lengths, seed, rows):
         out = folder / f"export_{name}_{dtype}"
         program.run("export", run, "--out", out, "--dtype", dtype)
         model = load(out, torch_dtype)
+        more = ()
+        if dtype == "fp32":
+            same = greedy_equal(program, run, model, tokens, dtype)
+            more = ("yes" if same else "NO", left_padding_difference(model, tokens))
         for length in lengths:
             ours = program.logits(run, tokens[:length], dtype)
             row = difference(ours, foreign_logits(model, tokens[:length]))
-            rows.append((name, type(model).__name__, dtype, length, *row))
-        if dtype == "fp32":
-            same = greedy_equal(program, run, model, tokens, dtype)
-            padded = left_padding_difference(model, tokens)
-            rows[-1] += (same, padded)
-        else:  # the rounding of the weights and of a folded scale alone
+            rows.append((name, type(model).__name__, dtype, length, *row, *more))
+        if dtype == "bf16":  # the rounding of the weights and of a folded scale alone
             ours = program.logits(run, tokens[:100], "fp32")
             wide = load(out, torch.float32)
             rows.append((name, type(model).__name__, "bf16 weights in fp32", 100,
@@ -159,6 +159,36 @@ def left_padding_difference(model, tokens):
     a = model(text).logits[0, -1]
     b = model(padded, attention_mask=mask, position_ids=positions).logits[0, -1]
     return (a - b).abs().max().item()
+
+
+def compare_bf16(program, rows):
+    """SSMax in bf16, each way of computing it against fp32: scores of a moderate size."""
+    folder = program.folder
+    section = {**BASE, "normalizer": {"kind": "ssmax", "learn_scale": True}}
+    own_folder(section, folder / "own_bf16", 5)
+    path = folder / "own_bf16" / "model.safetensors"
+    tensors = load_file(path)
+    for name in tensors:
+        if name.endswith(("q_proj.weight", "k_proj.weight")):
+            tensors[name] = tensors[name] / 2  # exact in bf16 too
+        elif name.endswith("normalizer.scale"):
+            tensors[name] = tensors[name] / 4
+    save_file(tensors, path, {"format": "pt"})
+    run = folder / "run_bf16"
+    program.run("import", folder / "own_bf16", "--out", run)
+    tokens = np.random.Generator(np.random.PCG64(6)).integers(0, 257, 1000).tolist()
+    exact = program.logits(run, tokens, "fp32").double().log_softmax(-1)
+
+    def mean_kl(logits):
+        return (exact.exp() * (exact - logits.double().log_softmax(-1))).sum(-1).mean().item()
+
+    rows.append(("ssmax, bf16", mean_kl(program.logits(run, tokens, "bf16"))))
+    for name, options in (("Ministral3ForCausalLM", ()), ("modeling_ssmax.py", ("--with-code",))):
+        out = folder / f"bf16_{name}"
+        program.run("export", run, "--out", out, "--dtype", "bf16", *options)
+        for dtype in (torch.bfloat16, torch.float32):
+            rows.append((f"{name}, {str(dtype).rsplit('.', 1)[1]} from bf16 weights",
+                         mean_kl(foreign_logits(load(out, dtype), tokens))))
 
 
 # --- models that transformers made -----------------------------------------------------------------
@@ -228,47 +258,55 @@ def compare_import(name, model, program, rows):
     rows.append((name, *logits, worst, ours[0], ours[-1]))
 
 
-def table(header, rows, out):
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    for row in rows:
+class Table:
+    """A Markdown table that is printed row by row: cases may take minutes each."""
+
+    def __init__(self, header, out):
+        self.columns, self.out = len(header), out
+        self.write("\n| " + " | ".join(header) + " |\n|" + "---|" * len(header))
+
+    def append(self, row):
         cells = [f"{x:.2g}" if isinstance(x, float) else str(x) for x in row]
-        cells += [""] * (len(header) - len(cells))
-        lines.append("| " + " | ".join(cells) + " |")
-    text = "\n".join(lines) + "\n\n"
-    print(text)
-    if out:
-        with open(out, "a", encoding="utf-8") as file:
-            file.write(text)
+        cells += [""] * (self.columns - len(cells))
+        self.write("| " + " | ".join(cells) + " |")
+
+    def write(self, text):
+        print(text, flush=True)
+        if self.out:
+            with open(self.out, "a", encoding="utf-8") as file:
+                file.write(text + "\n")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("program")
-    parser.add_argument("--only", nargs="+", help="cases, or `import`")
+    parser.add_argument("--only", nargs="+", help="cases, `bf16` or `import`")
     parser.add_argument("--lengths", nargs="+", type=int, default=[1, 100, 4000])
     parser.add_argument("--out", help="append the tables to this file too")
     arguments = parser.parse_args()
     transformers.logging.set_verbosity_error()
     torch.set_num_threads(2)
-    rows, imported = [], []
     cases = {name: changes for name, changes in {**CASES, **MORE}.items()
              if not name.startswith("document_mask")}  # a mask of the data, not of the model
     with tempfile.TemporaryDirectory() as folder:
         program = Program(arguments.program, pathlib.Path(folder))
-        for seed, (name, changes) in enumerate(cases.items()):
-            if arguments.only is None or name in arguments.only:
-                compare_case(name, {**BASE, **changes}, program, arguments.lengths, 100 + seed, rows)
-                print(*rows[-1], file=sys.stderr)
+        chosen = {name: seed for seed, name in enumerate(cases)
+                  if arguments.only is None or name in arguments.only}
+        if chosen:
+            rows = Table(["case", "class", "precision", "context", "largest logit difference",
+                          "largest KL", "greedy equal", "left padding"], arguments.out)
+        for name, seed in chosen.items():
+            compare_case(name, {**BASE, **cases[name]}, program, arguments.lengths, 100 + seed, rows)
+        if arguments.only is None or "bf16" in arguments.only:
+            compare_bf16(program, Table(["SSMax, context of 1,000", "mean KL to fp32"],
+                                        arguments.out))
         if arguments.only is None or "import" in arguments.only:
+            rows = Table(["model", "largest logit difference", "largest KL",
+                          "largest loss difference, 10 steps", "first loss", "last loss"],
+                         arguments.out)
             for name, model in foreign_models():
-                compare_import(name, model, program, imported)
-    print(f"transformers {transformers.__version__}, torch {torch.__version__}\n")
-    if rows:
-        table(["case", "class", "precision", "context", "largest logit difference", "largest KL",
-               "greedy equal", "left padding"], rows, arguments.out)
-    if imported:
-        table(["model", "largest logit difference", "largest KL", "largest loss difference, 10 steps",
-               "first loss", "last loss"], imported, arguments.out)
+                compare_import(name, model, program, rows)
+    print(f"\ntransformers {transformers.__version__}, torch {torch.__version__}")
 
 
 if __name__ == "__main__":

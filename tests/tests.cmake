@@ -95,7 +95,7 @@ if(Python3_FOUND)
                     COMMAND scripts/check_layers.py)
   ssmax_script_test(faults.layers TIMEOUT 60 LABELS scripts faults
                     COMMAND tests/faults/check_layers_test.py)
-  foreach(kind texts schema configs)
+  foreach(kind texts schema docs configs)
     ssmax_script_test(scripts.${kind} TIMEOUT 120 LABELS scripts
                       COMMAND scripts/check_texts.py --only ${kind} $<TARGET_FILE:ssmax>)
   endforeach()
@@ -106,6 +106,10 @@ if(Python3_FOUND)
   set_tests_properties(scripts.start PROPERTIES RUN_SERIAL ON)
   ssmax_script_test(scripts.follow_metrics TIMEOUT 60 LABELS scripts
                     COMMAND tests/scripts/follow_metrics_test.py)
+  ssmax_script_test(scripts.hugging_face TIMEOUT 120 LABELS scripts
+                    COMMAND tests/scripts/hugging_face_test.py $<TARGET_FILE:ssmax>)
+  ssmax_script_test(scripts.completion TIMEOUT 60 LABELS scripts
+                    COMMAND tests/scripts/completion_test.py $<TARGET_FILE:ssmax>)
   # Where a Python with `datasets` is at hand: -DSSMAX_DATASETS_PYTHON=PATH.
   set(SSMAX_DATASETS_PYTHON ${Python3_EXECUTABLE} CACHE FILEPATH "A Python with datasets, for a test")
   ssmax_script_test(faults.prepare_dataset TIMEOUT 300 LABELS faults

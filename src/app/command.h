@@ -19,5 +19,7 @@ void add_prepare_needle(CLI::App& program);
 void add_export(CLI::App& program);
 void add_import(CLI::App& program);
 void add_config(CLI::App& program);
+void add_completion(CLI::App& program);
+void add_man(CLI::App& program);
 
 }  // namespace ssmax::app

@@ -21,6 +21,7 @@ struct ExportOptions {
   std::string tokenizer;
   double file_gigabytes = 5.0;
   double temperature = hf::kDefaultTemperature;
+  bool with_code = false;
 };
 
 void run_export(const ExportOptions& options) {
@@ -30,6 +31,7 @@ void run_export(const ExportOptions& options) {
   hf::ExportOptions how;
   how.dtype = options.dtype == "bf16" ? checkpoint::FileDType::bf16 : checkpoint::FileDType::f32;
   how.temperature = options.temperature;
+  how.with_code = options.with_code;
   how.file_bytes = static_cast<std::int64_t>(options.file_gigabytes * 1e9);
   how.tokenizer =
       find_tokenizer(options.tokenizer, config.data.train, config.model.vocab_size, loaded);
@@ -78,6 +80,8 @@ void add_export(CLI::App& program) {
                    "T of SSMax as Ministral3; 1024 for weights that will be fp16 or quantized")
       ->check(CLI::Range(1.0, 1e9))
       ->capture_default_str();
+  command->add_flag("--with-code", options->with_code,
+                    "Write modeling_ssmax.py for every model: SSMax in bf16 is more exact with it");
   command->callback([options] { run_export(*options); });
 }
 

@@ -42,6 +42,8 @@ void add_commands(CLI::App& program) {
   app::add_normalizers(program);
   app::add_config(program);
   app::add_bench(program);
+  app::add_completion(program);
+  app::add_man(program);
 }
 
 /// CLI11 alone would only say that a subcommand is missing.

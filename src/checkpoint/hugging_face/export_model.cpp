@@ -225,7 +225,7 @@ ExportReport export_model(const LoadedCheckpoint& loaded, const JsonValue& secti
   ExportReport report;
   ModelSection model(section);
   cut_vocabulary(model, options, report);
-  report.form = choose_form(model);
+  report.form = options.with_code ? Form::own : choose_form(model);
   Temperature temperature;
   if (report.form == Form::ministral3) temperature = temperature_of(model, options);
   const std::int64_t end_of_text =
@@ -248,8 +248,7 @@ ExportReport export_model(const LoadedCheckpoint& loaded, const JsonValue& secti
   if (report.form == Form::own) {
     base::write_file_atomically(partial / "modeling_ssmax.py", kModelingText);
     report.notes.push_back(
-        "no class of transformers computes this model: load it with trust_remote_code=True, which "
-        "runs modeling_ssmax.py of the folder");
+        "load it with trust_remote_code=True, which runs modeling_ssmax.py of the folder");
   }
   if (temperature.scales_queries) {
     report.notes.push_back(temperature_note(loaded, model, temperature));

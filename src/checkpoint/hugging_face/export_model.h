@@ -22,6 +22,7 @@ struct ExportOptions {
   FileDType dtype = FileDType::f32;  ///< f32 or bf16; parameters of normalizers stay f32
   double temperature = kDefaultTemperature;
   std::int64_t file_bytes = 5'000'000'000;
+  bool with_code = false;  ///< our own form even where a class of transformers would do
   /// Writes tokenizer files, and cuts padding off the vocabulary.
   std::optional<corpus::Tokenizer> tokenizer;
 };

@@ -101,7 +101,7 @@ def entmax(x, visible, alpha):
     with torch.no_grad():
         high = z.amax(-1, keepdim=True)
         low = high - 1
-        for _ in range(60):
+        for _ in range(40):  # 2^-40 of a row's range
             middle = (low + high) / 2
             too_low = (z - middle).clamp(min=0).pow(power).sum(-1, keepdim=True) > 1
             low, high = torch.where(too_low, middle, low), torch.where(too_low, high, middle)
@@ -221,10 +221,10 @@ def alibi_slopes(heads):
 class Context:
     """What all layers share in one forward: who sees whom, and where everyone stands."""
 
-    def __init__(self, model, mask, position_ids, batch, time, past, keys, dtype, device):
+    def __init__(self, model, mask, position_ids, batch, time, past, dtype, device):
         config = model.config
         self.slots = torch.arange(past, past + time, device=device)  # (T,), of the queries
-        self.visible = visible_keys(mask, batch, self.slots, keys)  # (B, 1, T, K)
+        self.visible = visible_keys(mask, batch, self.slots, past + time)  # (B, 1, T, K)
         self.n = self.visible.sum(-1, keepdim=True).double()  # (B, 1, T, 1)
         if position_ids is None:
             position_ids = self.n[:, 0, :, 0].long() - 1
@@ -321,6 +321,8 @@ class Attention(nn.Module):
             q, k = rotate(q, *context.angles), rotate(k, *context.angles)
         if cache is not None:
             k, v = cache.update(k, v, self.layer_idx)
+            keys = context.visible.shape[-1]
+            k, v = k[:, :, :keys], v[:, :, :keys]  # a static cache has slots to come
         return self.o_proj(self.attend(q, k, v, context).reshape(batch, time, width))
 
 
@@ -409,10 +411,7 @@ class SsmaxModel(SsmaxPreTrainedModel):
         """Hidden states (B, T, C) from embeddings (B, T, C)."""
         batch, time, _ = x.shape
         past = int(cache.get_seq_length()) if cache is not None else 0
-        keys = past + time
-        if cache is not None and getattr(cache, "is_compileable", False):
-            keys = max(keys, cache.get_max_cache_shape())  # a static cache has all its slots
-        context = Context(self, mask, position_ids, batch, time, past, keys, x.dtype, x.device)
+        context = Context(self, mask, position_ids, batch, time, past, x.dtype, x.device)
         if hasattr(self, "embed_positions"):
             x = x + self.embed_positions(context.positions)
         for layer in self.layers:
