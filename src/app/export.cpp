@@ -81,7 +81,7 @@ void add_export(CLI::App& program) {
       ->check(CLI::Range(1.0, 1e9))
       ->capture_default_str();
   command->add_flag("--with-code", options->with_code,
-                    "Write modeling_ssmax.py for every model: SSMax in bf16 is more exact with it");
+                    "Write modeling_ssmax.py for every model; W_q of SSMax stays as it is then");
   command->callback([options] { run_export(*options); });
 }
 

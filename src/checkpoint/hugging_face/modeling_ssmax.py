@@ -297,7 +297,7 @@ class Attention(nn.Module):
 
     def attend(self, q, k, v, context):
         """Where the weighting is softmax a library's attention takes c into its queries. In 16 bits
-        only without c: rounding c q loses a factor of four to twelve in accuracy."""
+        only without c: rounding c q loses a factor of four to twelve in accuracy of attention."""
         c = self.normalizer.row_scale(context.n, context.length_scale)
         implementation = self.config._attn_implementation
         library = (implementation not in (None, "eager") and context.alibi is None
