@@ -327,7 +327,7 @@ def main():
           f"{len(failures)} failures", flush=True)
     # Under mpirun fewer hit: of two ranks the one that is killed may have done its part.
     share = 3 if arguments.ranks == 1 else 10
-    if share * inside < kills:
+    if inside < kills // share:
         failures.append(f"only {inside} of {kills} kills were inside a save; one in {share} is "
                         "asked for")
     for failure in failures:

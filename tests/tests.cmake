@@ -126,7 +126,9 @@ if(Python3_FOUND)
   if(SSMAX_BUILT_WITH_MPI)
     ssmax_script_test(mpi.failures TIMEOUT 300 LABELS mpi faults
                       COMMAND tests/faults/ranks_test.py $<TARGET_FILE:ssmax>)
-    set_tests_properties(mpi.failures PROPERTIES RUN_SERIAL ON SKIP_RETURN_CODE 77)
+    ssmax_script_test(mpi.kill TIMEOUT 200 LABELS mpi faults
+                      COMMAND scripts/kill_test.py $<TARGET_FILE:ssmax> --ranks 2 --kills 5)
+    set_tests_properties(mpi.failures mpi.kill PROPERTIES RUN_SERIAL ON SKIP_RETURN_CODE 77)
   endif()
 endif()
 
