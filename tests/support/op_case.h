@@ -12,13 +12,16 @@
 #include <vector>
 
 #include "base/random.h"
+#include "device/arena.h"
 #include "device/parallel.h"
 #include "device/stream.h"
 #include "device/tensor.h"
+#include "support/test_device.h"
 
-// One description of an op's call gives: agreement with the double reference, untouched inputs,
-// untouched memory around every tensor, equal bits at a repeat and, where the contract fixes the
-// order of sums, on one, two and three threads.
+// One description of an op's call gives, on the device of the test program: agreement with the
+// double reference of the CPU, untouched inputs, untouched memory around every tensor, equal bits
+// at a repeat and, on a CPU where the contract fixes the order of sums, on one, two and three
+// threads.
 
 namespace ssmax::testing {
 
@@ -30,15 +33,28 @@ using device::Tensor;
 
 inline constexpr DType kActivationTypes[] = {DType::f32, DType::bf16, DType::f64};
 
+/// The floating dtypes of the test's device: f64 is the CPU's alone.
+inline std::vector<DType> activation_types() {
+  if (!on_cpu()) return {DType::f32, DType::bf16};
+  return {DType::f32, DType::bf16, DType::f64};
+}
+
 /// A tensor between two guards. All bytes start as 0xff: NaN in every floating dtype.
 class GuardedTensor {
  public:
-  GuardedTensor(DType dtype, const Shape& shape)
-      : bytes_(static_cast<std::size_t>(shape.elements() * device::size_of(dtype))),
-        storage_(new (std::align_val_t{64}) unsigned char[bytes_ + 2 * kGuard]) {
-    std::memset(storage_.get(), kPattern, bytes_ + 2 * kGuard);
-    std::memset(storage_.get() + kGuard, 0xff, bytes_);
-    tensor_ = Tensor(storage_.get() + kGuard, dtype, shape);
+  GuardedTensor(DType dtype, const Shape& shape, device::Device device = {})
+      : bytes_(shape.elements() * device::size_of(dtype)),
+        rear_(device.kind == device::DeviceKind::cuda && is_emulated() ? 0 : kGuard),
+        arena_(std::make_unique<device::Arena>(device)),
+        stream_(std::make_unique<Stream>(device)) {
+    // As f64 for its alignment; the guard is a multiple of it.
+    const std::int64_t all = kGuard + bytes_ + rear_;
+    storage_ = arena_->allocate("guarded tensor", DType::bf16, {(all + 1) / 2});
+    std::string start(static_cast<std::size_t>(storage_.bytes()), kPattern);
+    start.replace(kGuard, static_cast<std::size_t>(bytes_), static_cast<std::size_t>(bytes_),
+                  '\xff');
+    write(storage_, start);
+    tensor_ = Tensor(static_cast<char*>(storage_.raw()) + kGuard, dtype, shape, device);
   }
 
   const Tensor& tensor() const { return tensor_; }
@@ -46,68 +62,89 @@ class GuardedTensor {
   /// Rounds every value to the dtype.
   void set(const std::vector<double>& values) const {
     ASSERT_EQ(static_cast<std::int64_t>(values.size()), tensor_.elements());
+    std::string bytes(static_cast<std::size_t>(bytes_), '\0');
     for (std::size_t i = 0; i < values.size(); ++i) {
       switch (tensor_.dtype()) {
         case DType::f32:
-          tensor_.data<float>()[i] = static_cast<float>(values[i]);
+          put(bytes, i, static_cast<float>(values[i]));
           break;
         case DType::bf16:
-          tensor_.data<device::Bf16>()[i] = device::Bf16(values[i]);
+          put(bytes, i, device::Bf16(values[i]));
           break;
         case DType::f64:
-          tensor_.data<double>()[i] = values[i];
+          put(bytes, i, values[i]);
           break;
         case DType::i32:
-          tensor_.data<std::int32_t>()[i] = static_cast<std::int32_t>(values[i]);
+          put(bytes, i, static_cast<std::int32_t>(values[i]));
           break;
       }
     }
+    write(tensor_, bytes);
   }
 
   std::vector<double> get() const {
+    const std::string bytes = bits();
     std::vector<double> values(static_cast<std::size_t>(tensor_.elements()));
     for (std::size_t i = 0; i < values.size(); ++i) {
       switch (tensor_.dtype()) {
         case DType::f32:
-          values[i] = static_cast<double>(tensor_.data<float>()[i]);
+          values[i] = static_cast<double>(take<float>(bytes, i));
           break;
         case DType::bf16:
-          values[i] = static_cast<double>(tensor_.data<device::Bf16>()[i]);
+          values[i] = static_cast<double>(take<device::Bf16>(bytes, i));
           break;
         case DType::f64:
-          values[i] = tensor_.data<double>()[i];
+          values[i] = take<double>(bytes, i);
           break;
         case DType::i32:
-          values[i] = tensor_.data<std::int32_t>()[i];
+          values[i] = take<std::int32_t>(bytes, i);
           break;
       }
     }
     return values;
   }
 
-  std::string bits() const {
-    return {reinterpret_cast<const char*>(storage_.get() + kGuard), bytes_};
-  }
+  std::string bits() const { return all_bytes().substr(kGuard, static_cast<std::size_t>(bytes_)); }
 
   bool guards_intact() const {
-    for (std::size_t i = 0; i < kGuard; ++i) {
-      if (storage_.get()[i] != kPattern || storage_.get()[kGuard + bytes_ + i] != kPattern) {
-        return false;
-      }
-    }
-    return true;
+    const std::string bytes = all_bytes();
+    const std::string guard(kGuard, kPattern);
+    return bytes.compare(0, kGuard, guard) == 0 &&
+           bytes.compare(static_cast<std::size_t>(kGuard + bytes_), static_cast<std::size_t>(rear_),
+                         guard, 0, static_cast<std::size_t>(rear_)) == 0;
   }
 
  private:
-  static constexpr std::size_t kGuard = 256;
-  static constexpr unsigned char kPattern = 0xa5;
+  static constexpr std::int64_t kGuard = 256;
+  static constexpr char kPattern = '\xa5';
 
-  struct Delete {
-    void operator()(unsigned char* data) const { operator delete[](data, std::align_val_t{64}); }
-  };
+  template <class T>
+  static void put(std::string& bytes, std::size_t i, T value) {
+    std::memcpy(bytes.data() + i * sizeof(T), &value, sizeof(T));
+  }
+  template <class T>
+  static T take(const std::string& bytes, std::size_t i) {
+    T value;
+    std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
+    return value;
+  }
 
-  std::size_t bytes_;
-  std::unique_ptr<unsigned char[], Delete> storage_;
+  void write(const Tensor& to, const std::string& bytes) const {
+    device::copy(*stream_, to, ConstTensor(bytes.data(), to.dtype(), to.shape()));
+    stream_->synchronize();
+  }
+
+  std::string all_bytes() const {
+    std::string bytes(static_cast<std::size_t>(storage_.bytes()), '\0');
+    device::copy(*stream_, Tensor(bytes.data(), storage_.dtype(), storage_.shape()), storage_);
+    return bytes;
+  }
+
+  std::int64_t bytes_;
+  std::int64_t rear_;
+  std::unique_ptr<device::Arena> arena_;
+  std::unique_ptr<Stream> stream_;
+  Tensor storage_;
   Tensor tensor_;
 };
 
@@ -212,19 +249,20 @@ inline DType dtype_of(Type type, DType activation) {
 struct Call {
   std::vector<GuardedTensor> tensors;
 
-  Call(const OpCase& op, DType activation, const std::vector<std::vector<double>>& starts,
-       int threads) {
+  Call(const OpCase& op, device::Device device, DType activation,
+       const std::vector<std::vector<double>>& starts, int threads) {
     const Threads scope(threads);
     std::vector<Tensor> views;
     for (std::size_t i = 0; i < op.operands.size(); ++i) {
-      tensors.emplace_back(dtype_of(op.operands[i].type, activation), op.operands[i].shape);
+      tensors.emplace_back(dtype_of(op.operands[i].type, activation), op.operands[i].shape, device);
       if (op.operands[i].role != Role::output) tensors.back().set(starts[i]);
       views.push_back(tensors.back().tensor());
     }
     std::vector<std::string> before;
     for (const GuardedTensor& tensor : tensors) before.push_back(tensor.bits());
-    Stream stream;
+    Stream stream(device);
     op.run(stream, views);
+    stream.synchronize();
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       EXPECT_TRUE(tensors[i].guards_intact()) << "memory around " << op.operands[i].name;
       if (op.operands[i].role == Role::input) {
@@ -253,8 +291,12 @@ inline void compare(const Operand& operand, DType dtype, const std::vector<doubl
 
 }  // namespace detail
 
-/// Runs the case in `activation` against the same case in f64.
+/// Runs the case in `activation` against the same case in f64 on the CPU.
 inline void check_op(const OpCase& op, DType activation) {
+  if (skips_without_gpu()) return;
+  const device::Device device = test_device();
+  const bool is_cpu = device.kind == device::DeviceKind::cpu;
+  if (!is_cpu && activation == DType::f64) return;
   SCOPED_TRACE(op.name + " in " + std::string(device::name_of(activation)) + ", seed " +
                std::to_string(op.seed));
   std::vector<std::vector<double>> starts;
@@ -267,20 +309,23 @@ inline void check_op(const OpCase& op, DType activation) {
                                        : operand.values);
     starts.push_back(rounded.get());
   }
-  const detail::Call reference(op, DType::f64, starts, 1);
-  const detail::Call call(op, activation, starts, 2);
-  const detail::Call again(op, activation, starts, 2);
-  const detail::Call alone(op, activation, starts, 1);
-  const detail::Call three(op, activation, starts, 3);
+  const detail::Call reference(op, {}, DType::f64, starts, 1);
+  const detail::Call call(op, device, activation, starts, 2);
+  const detail::Call again(op, device, activation, starts, 2);
   for (std::size_t i = 0; i < op.operands.size(); ++i) {
     const Operand& operand = op.operands[i];
     if (operand.role == Role::input) continue;
     const GuardedTensor& tensor = call.tensors[i];
     detail::compare(operand, tensor.tensor().dtype(), tensor.get(), reference.tensors[i].get());
     EXPECT_TRUE(tensor.bits() == again.tensors[i].bits()) << operand.name << ": a repeat differs";
-    if (op.order == Order::of_thread_count) continue;
-    EXPECT_TRUE(tensor.bits() == alone.tensors[i].bits()) << operand.name << ": 1 thread differs";
-    EXPECT_TRUE(tensor.bits() == three.tensors[i].bits()) << operand.name << ": 3 threads differ";
+  }
+  if (!is_cpu || op.order == Order::of_thread_count) return;
+  for (const int threads : {1, 3}) {
+    const detail::Call other(op, device, activation, starts, threads);
+    for (std::size_t i = 0; i < op.operands.size(); ++i) {
+      EXPECT_TRUE(call.tensors[i].bits() == other.tensors[i].bits())
+          << op.operands[i].name << ": differs with " << threads << " threads";
+    }
   }
 }
 

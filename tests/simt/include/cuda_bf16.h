@@ -13,6 +13,7 @@ struct alignas(4) __nv_bfloat162 {
 };
 
 inline __nv_bfloat16 __float2bfloat16_rn(float value) { return {ssmax::device::Bf16(value).bits}; }
+inline unsigned short __bfloat16_as_ushort(__nv_bfloat16 value) { return value.bits; }
 inline float __bfloat162float(__nv_bfloat16 value) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16);
 }

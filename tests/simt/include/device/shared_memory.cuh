@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cuda_runtime.h>
+
 #include "simt/engine.h"
 
 // The emulator's side of src/device/shared_memory.cuh: memory of the block that is guarded and

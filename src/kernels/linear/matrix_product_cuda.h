@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/op.h"
+
+// Included by files of the CUDA backend only.
+
+namespace ssmax::kernels::cuda {
+
+/// A matrix of cuBLASLt: column-major, column after column `rows` elements apart, as it is or
+/// transposed.
+enum class Operation : std::uint8_t { plain, transposed };
+
+/// C (m, n) = or += op(A) (m, k) op(B) (k, n) + bias (m) in every column, sums in f32. All
+/// column-major and contiguous: a row-major matrix is its own transpose here.
+struct MatrixProduct {
+  std::int64_t m = 0;
+  std::int64_t n = 0;
+  std::int64_t k = 0;
+  DType inputs = DType::f32;  // of A and B: f32 or bf16
+  DType output = DType::f32;  // of C and bias
+  Operation a = Operation::plain;
+  Operation b = Operation::plain;
+  Write write = Write::overwrite;
+};
+
+/// bias may be null. The fastest algorithm for shape and alignment is asked for once and kept;
+/// none of those taken adds in an order that varies. Takes the stream's workspace.
+void multiply(Stream& stream, const MatrixProduct& product, void* c, const void* a, const void* b,
+              const void* bias = nullptr);
+
+}  // namespace ssmax::kernels::cuda
