@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Training speed of PyTorch on the CPU, for the architectures and shapes that `ssmax` trains.
+"""Training speed of PyTorch on the CPU or a GPU, for the architectures and shapes that `ssmax` trains.
 
     python scripts/pytorch_speed.py --layers 6 --width 384 --heads 6 --architecture gpt2
     python scripts/pytorch_speed.py --variants compile-bf16-autocast --normalizer ssmax
@@ -76,6 +76,8 @@ class Trainer:
         torch.manual_seed(1)
         self.model = LanguageModel(section_of(options), options.length, fused=True)
         self.model.initialize()
+        self.model.to(options.device)
+        self.device = options.device
         self.autocast = precision == "bf16-autocast"
         self.masters = None
         self.weights = list(self.model.parameters())
@@ -90,13 +92,14 @@ class Trainer:
         for master in self.masters or []:
             master.grad = torch.zeros_like(master)
         self.run = torch.compile(self.model) if mode == "compile" else self.model
-        self.tokens = torch.randint(0, options.vocab, (64, options.batch, options.length + 1))
+        self.tokens = torch.randint(0, options.vocab, (64, options.batch, options.length + 1),
+                                    device=options.device)
         self.steps = 0
 
     def step(self):
         tokens = self.tokens[self.steps % len(self.tokens)]
         self.steps += 1
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.autocast):
             loss = self.run(tokens[:, :-1], tokens[:, 1:]).mean()
         loss.backward()
         if self.masters:
@@ -128,6 +131,7 @@ def measure(options, variant):
         "tokens_per_second": tokens / statistics.median(times), "best": tokens / min(times),
         "cpu_seconds": time.process_time() - cpu, "tokens": tokens * len(times),
         "steps": len(times), "loss": loss, "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
     }
 
 
@@ -161,12 +165,15 @@ def main():
     for name, value in (("layers", 6), ("width", 384), ("heads", 6), ("length", 256), ("batch", 4),
                         ("vocab", 50257), ("steps", 30), ("warmup", 3), ("threads", 0)):
         parser.add_argument("--" + name, type=int, default=value, help=f"default {value}")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--seconds", type=float, default=60, help="per variant, after the warm-up")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS, metavar="NAME")
     parser.add_argument("--matmul-limit", action="store_true")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
+    if options.device == "cuda":  # as its users set it; bf16 variants do not depend on it
+        torch.backends.cuda.matmul.allow_tf32 = True
     if options.matmul_limit:
         print(json.dumps(matmul_limit(options)), flush=True)
         return

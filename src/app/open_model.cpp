@@ -18,6 +18,8 @@ train::RunConfig config_of(const checkpoint::LoadedCheckpoint& loaded,
 OpenModel::OpenModel(const std::string& path, const std::vector<std::string>& overrides)
     : loaded(checkpoint::load(path)),
       config(config_of(loaded, overrides)),
+      stream(config.compute_device()),
+      arena(config.compute_device()),
       model(config.model, config.activation_dtype(), params::Gradients::none, arena) {
   device::set_cpu_threads(static_cast<int>(config.training.threads));
   for (const std::string& warning : loaded.warnings()) base::log_warning(warning);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "comm/agreement.h"
 #include "comm/launch.h"
+#include "device/gpus.h"
 #include "device/parallel.h"
 #include "kernels/linear/matmul_limit.h"
 #include "train/trainer.h"
@@ -29,13 +30,6 @@ struct TrainOptions {
 /// Share of the matmul limit that a step is assumed to reach in the estimate of a dry run.
 constexpr double kAssumedShare = 0.5;
 
-void check_device(const train::RunConfig& config) {
-  if (config.training.device == train::DeviceChoice::cuda) {
-    throw base::Error(base::ErrorKind::device,
-                      "training.device=cuda: this build has no CUDA backend; use cpu or auto");
-  }
-}
-
 void dry_run(const train::RunConfig& given, const train::Place& place) {
   const bool in_epochs = given.training.epochs > 0 || given.schedule.warmup_epochs > 0;
   const train::RunConfig config =
@@ -45,12 +39,13 @@ void dry_run(const train::RunConfig& given, const train::Place& place) {
   const double per_step =
       flops.training_per_token() * static_cast<double>(config.tokens_per_step());
   const bool bf16 = config.training.precision == train::Precision::bf16;
-  device::Stream stream;
+  device::Stream stream(config.compute_device());
   const double limit =
       1e9 * kernels::measured_matmul_limit(stream, bf16 ? device::DType::bf16 : device::DType::f32);
   const double step_seconds = per_step / (kAssumedShare * limit * place.ranks);
   const auto steps = static_cast<double>(config.training.steps);
-  std::cout << "memory" << (place.ranks > 1 ? " of rank 0" : "") << ", micro-batches of "
+  std::cout << "device\n  " << device::describe(stream.device()) << "\nmemory"
+            << (place.ranks > 1 ? " of rank 0" : "") << ", micro-batches of "
             << plan.micro_batch << " sequences\n"
             << plan.table() << "work\n  "
             << base::format_count(static_cast<double>(config.tokens_per_step()))
@@ -98,7 +93,6 @@ void train_on(comm::Communicator& ranks, const comm::Launch& launch, const CLI::
   }
   comm::together(ranks, [&] {
     config = train::with_start_model(config).resolved();
-    check_device(config);
   });
   const train::Place place = settle(ranks, launch, config.training.threads);
   if (options.dry_run) {

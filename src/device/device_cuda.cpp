@@ -84,7 +84,7 @@ GpuSearch find_gpus() {
     }
     search.found.push_back({index, properties.name,
                             static_cast<std::int64_t>(properties.totalGlobalMem), properties.major,
-                            properties.minor});
+                            properties.minor, properties.multiProcessorCount});
   }
   return search;
 }

@@ -31,6 +31,13 @@ Device gpu_device(int index) {
                                                        std::to_string(search.found.size()));
 }
 
+std::int64_t multiprocessors(Device device) {
+  for (const Gpu& gpu : gpus().found) {
+    if (gpu.index == device.index) return gpu.multiprocessors;
+  }
+  return 1;
+}
+
 std::string describe(Device device) {
   if (device.kind == DeviceKind::cpu) return "CPU";
   for (const Gpu& gpu : gpus().found) {

@@ -14,6 +14,7 @@ struct Gpu {
   std::int64_t bytes = 0;  ///< of memory in all
   int capability_major = 0;
   int capability_minor = 0;
+  int multiprocessors = 0;
 };
 
 /// What a look for GPUs gave.
@@ -27,6 +28,9 @@ const GpuSearch& gpus();
 
 /// The device cuda:index; Error(device) with the reason when this process cannot use it.
 Device gpu_device(int index = 0);
+
+/// Of a GPU that gpus() has found.
+std::int64_t multiprocessors(Device device);
 
 /// "NVIDIA H100 (80.0 GB, compute capability 9.0)", or "CPU".
 std::string describe(Device device);

@@ -6,7 +6,7 @@
 #include <numbers>
 #include <numeric>
 
-#include "kernels/cast/cast.h"
+#include "device/to_host.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 
 namespace ssmax::evaluation {
@@ -62,9 +62,7 @@ TokenLosses::TokenLosses(const model::Model& model, model::Activations& activati
 BatchLosses TokenLosses::next(Stream& stream, corpus::Loader& loader) {
   const corpus::Batch batch = loader.next();
   model_.forward(stream, activations_, upload(stream, batch, tokens_, targets_, first_key_));
-  kernels::cast(stream, device::view(losses_.data(), activations_.losses.shape()),
-                activations_.losses);
-  stream.synchronize();
+  losses_ = device::to_host(stream, activations_.losses);
   return {batch.sequences, batch.length, losses_, batch.targets};
 }
 

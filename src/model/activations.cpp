@@ -125,22 +125,31 @@ Activations::Activations(const ModelConfig& config, std::int64_t row_values,
   losses = arena.allocate("losses", s.statistics, {s.m});
   if (training) gradients = allocate_gradients(s, arena);
 
-  Stream stream(arena.device());
   if (config.position.kind == PositionKind::rope) {
     rope_table =
         arena.allocate("position tables", s.statistics, {std::max(s.t, options.positions), s.d});
-    if (!arena.planning()) kernels::rope_table(stream, rope_table, config.position.theta);
   }
   if (config.position.kind == PositionKind::alibi) {
     alibi_slopes = arena.allocate("position tables", s.statistics, {s.h});
-    if (!arena.planning()) {
-      const std::vector<double> slopes = model::alibi_slopes(s.h);
-      const std::vector<float> rounded(slopes.begin(), slopes.end());
-      const ConstTensor source = s.statistics == DType::f64 ? device::view(slopes.data(), {s.h})
-                                                            : device::view(rounded.data(), {s.h});
-      device::copy(stream, alibi_slopes, source);
-      stream.synchronize();
-    }
+  }
+  if (!arena.planning()) fill_position_tables(config);
+}
+
+void Activations::fill_position_tables(const ModelConfig& config) const {
+  if (!rope_table.empty()) {
+    Stream stream(rope_table.device());
+    kernels::rope_table(stream, rope_table, config.position.theta);
+    stream.synchronize();
+  }
+  if (!alibi_slopes.empty()) {
+    Stream stream(alibi_slopes.device());
+    const Shape& shape = alibi_slopes.shape();
+    const std::vector<double> slopes = model::alibi_slopes(shape[0]);
+    const std::vector<float> rounded(slopes.begin(), slopes.end());
+    const bool wide = alibi_slopes.dtype() == DType::f64;
+    device::copy(stream, alibi_slopes,
+                 wide ? device::view(slopes.data(), shape) : device::view(rounded.data(), shape));
+    stream.synchronize();
   }
 }
 

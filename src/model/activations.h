@@ -85,6 +85,9 @@ struct Activations {
   Tensor alibi_slopes;  // (H), empty without ALiBi
 
   std::int64_t rows() const { return options.batch * options.length; }
+
+ private:
+  void fill_position_tables(const ModelConfig& config) const;
 };
 
 /// Rows of logits that are held at a time.

@@ -97,16 +97,12 @@ void append_to_cache(Stream& stream, const Architecture& model, const BlockActiv
   const std::int64_t batch = a.qkv.extent(0);
   const std::int64_t time = a.qkv.extent(1);
   const std::int64_t capacity = cache.keys.extent(1);
-  const Tensor rows = a.qkv.reshaped({batch * time * (h + 2 * g), d});
-  const Tensor keys = cache.keys.reshaped({batch * capacity * g, d});
-  const Tensor values = cache.values.reshaped({batch * capacity * g, d});
+  const std::int64_t row = (h + 2 * g) * d;
   for (std::int64_t b = 0; b < batch; ++b) {
-    for (std::int64_t t = 0; t < time; ++t) {
-      const std::int64_t from = (b * time + t) * (h + 2 * g) + h;
-      const std::int64_t to = (b * capacity + places.first_position + t) * g;
-      device::copy(stream, keys.rows(to, g), rows.rows(from, g));
-      device::copy(stream, values.rows(to, g), rows.rows(from + g, g));
-    }
+    const std::int64_t to = (b * capacity + places.first_position) * g * d;
+    const std::int64_t from = b * time * row + h * d;
+    device::copy_rows(stream, {cache.keys, to, g * d}, {a.qkv, from, row}, time, g * d);
+    device::copy_rows(stream, {cache.values, to, g * d}, {a.qkv, from + g * d, row}, time, g * d);
   }
 }
 

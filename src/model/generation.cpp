@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "base/random.h"
-#include "kernels/cast/cast.h"
+#include "device/to_host.h"
 
 namespace ssmax::model {
 
@@ -132,9 +132,9 @@ std::span<const float> KvDecoder::feed(Stream& stream, std::span<const std::int3
     feed_chunk(stream, longest, tokens, done, row_length, visit);
     done += longest.options.length;
   }
-  const Tensor host = device::view(host_logits_.data(), logits_.shape());
-  kernels::cast(stream, host, logits_);
-  stream.synchronize();
+  const std::vector<double> logits = device::to_host(stream, logits_);
+  std::transform(logits.begin(), logits.end(), host_logits_.begin(),
+                 [](double value) { return static_cast<float>(value); });
   return host_logits_;
 }
 

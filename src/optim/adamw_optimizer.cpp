@@ -4,6 +4,7 @@
 #include <numeric>
 #include <stdexcept>
 
+#include "device/to_host.h"
 #include "kernels/norm_squared/norm_squared.h"
 
 namespace ssmax::optim {
@@ -14,15 +15,6 @@ using device::DType;
 
 void require(bool condition, const char* mistake) {
   if (!condition) throw std::logic_error(mistake);
-}
-
-double to_host(Stream& stream, const ConstTensor& scalar) {
-  return device::dispatch(scalar.dtype(), [&]<class T>(device::Tag<T>) {
-    T value{};
-    device::copy(stream, device::view(&value, {1}), scalar);
-    stream.synchronize();
-    return static_cast<double>(value);
-  });
 }
 
 }  // namespace
@@ -116,8 +108,8 @@ void AdamwOptimizer::step(Stream& stream, double learning_rate) {
 StepNorms AdamwOptimizer::read(Stream& stream) {
   require(state_ == Norms::unread || state_ == Norms::unread_and_updated,
           "measure() must come before read()");
-  norms_.gradient_norm = std::sqrt(to_host(stream, norm_squared_));
-  norms_.clip_factor = to_host(stream, scale_);
+  norms_.gradient_norm = std::sqrt(device::to_host(stream, norm_squared_).front());
+  norms_.clip_factor = device::to_host(stream, scale_).front();
   norms_.finite = std::isfinite(norms_.clip_factor);
   if (state_ == Norms::unread_and_updated) {
     state_ = Norms::unknown;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "checkpoint/load.h"
+#include "device/gpus.h"
 
 namespace ssmax::train {
 
@@ -122,6 +123,25 @@ RunConfig with_start_model(const RunConfig& config) {
                                                   "; leave the key out, or use start.model=config");
   }
   return result;
+}
+
+device::Device RunConfig::compute_device() const {
+  const bool wide = training.precision == Precision::fp64;
+  switch (training.device) {
+    case DeviceChoice::cpu:
+      break;
+    case DeviceChoice::cuda:
+      if (wide) {
+        throw base::Error(base::ErrorKind::usage,
+                          "training.precision=fp64 runs on the CPU only; use bf16 or fp32, or "
+                          "training.device=cpu");
+      }
+      return device::gpu_device();
+    case DeviceChoice::automatic:
+      if (!wide && !device::gpus().found.empty()) return device::gpu_device();
+      break;
+  }
+  return {};
 }
 
 std::vector<base::ConfigDifference> model_changes(const RunConfig& saved, const RunConfig& now) {

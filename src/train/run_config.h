@@ -151,6 +151,9 @@ struct RunConfig {
   /// Steps and warm-up from epochs of `samples` sequences, where the config counts in epochs.
   RunConfig with_epochs(std::int64_t samples) const;
   device::DType activation_dtype() const;
+  /// Where this run computes: training.device, where auto takes a GPU if there is one that can run
+  /// the precision. Error(device) when a GPU is asked for and cannot be used, with the reason.
+  device::Device compute_device() const;
   std::int64_t tokens_per_step() const { return training.batch_sequences * data.sequence_length; }
 
   static constexpr auto fields() {

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "comm/agreement.h"
+#include "device/to_host.h"
 #include "kernels/loss_total/loss_total.h"
 #include "optim/schedule.h"
 
@@ -61,6 +62,16 @@ std::string detail_of(const StepMetrics& metrics, std::int64_t steps) {
   return text;
 }
 
+/// Ranks exchange gradients through the memory of the host.
+device::Device device_for(const RunConfig& config, const comm::Communicator& ranks) {
+  const device::Device device = config.compute_device();
+  if (device.kind == device::DeviceKind::cuda && ranks.size() > 1) {
+    throw base::Error(base::ErrorKind::usage,
+                      "several ranks run on the CPU only; use training.device=cpu, or one rank");
+  }
+  return device;
+}
+
 std::string step_text(std::int64_t step) { return "step " + std::to_string(step); }
 
 }  // namespace
@@ -76,6 +87,8 @@ Trainer::Trainer(const RunConfig& config, const std::filesystem::path& folder,
       ranks_(ranks),
       saver_ranks_(ranks.duplicate()),
       plan_(common_plan(config_, ranks_)),
+      stream_(device_for(config_, ranks_)),
+      arena_(stream_.device()),
       store_(folder, config_.checkpoint.keep),
       meeting_(ranks_),
       guard_(config_.spike_guard),
@@ -142,7 +155,7 @@ StepReport Trainer::step(const StopSignals& signals, Watchdog& watchdog) {
   exchange_->finish_sums();
   state_->optimizer.measure(stream_);
   const double norm_squared = state_->optimizer.own_norm_squared(stream_);
-  const double* loss = state_->loss_total.data<double>();
+  const std::vector<double> loss = device::to_host(stream_, state_->loss_total);
   const StepTotals totals =
       meeting_.meet({loss[0], loss[1], norm_squared, compute_seconds, signals.requested()});
   stop_signal_ = totals.signal;

@@ -16,7 +16,13 @@ namespace {
 constexpr std::int64_t kEnoughRows = 4096;
 /// Code, libraries, thread stacks and the scratch of the matmuls: what a run of a tiny model takes.
 constexpr std::int64_t kProgramBytes = std::int64_t{16} << 20;
+/// The same on a GPU: some hundred tiles for every multiprocessor.
+constexpr std::int64_t kEnoughRowsOnGpu = 65536;
+/// The workspace that the library of matmuls asks for, and as much again for the backward of
+/// attention, which takes a few floats for every row.
+constexpr std::int64_t kGpuScratchBytes = std::int64_t{128} << 20;
 constexpr double kUsableShare = 0.8;
+constexpr double kUsableShareOfGpu = 0.95;
 
 model::ActivationOptions activation_options(const RunConfig& config, std::int64_t micro_batch) {
   model::ActivationOptions options;
@@ -100,11 +106,16 @@ std::string MemoryPlan::table() const {
 }
 
 MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch, const Place& place) {
-  device::Arena arena({}, device::ArenaMode::plan);
+  const device::Device device = config.compute_device();
+  device::Arena arena(device, device::ArenaMode::plan);
   const TrainingState state(config, micro_batch, place, arena);
   MemoryPlan plan;
   plan.micro_batch = micro_batch;
   plan.allocations = arena.report();
+  if (device.kind == device::DeviceKind::cuda) {
+    plan.allocations.push_back({"matmul and attention scratch", kGpuScratchBytes});
+    return plan;  // the rest lies in the memory of the host
+  }
   if (const std::int64_t bytes = snapshot_bytes(state, place); bytes > 0) {
     plan.allocations.push_back({"snapshot for background saves", bytes});
   }
@@ -140,10 +151,14 @@ MemoryPlan choose_micro_batch(const RunConfig& config, const Place& place) {
                           std::to_string(place.ranks) + " ranks, found " +
                           std::to_string(micro_batch));
   }
+  const device::Device device = config.compute_device();
+  const bool on_gpu = device.kind == device::DeviceKind::cuda;
   const auto usable = static_cast<std::int64_t>(
-      kUsableShare * static_cast<double>(device::available_bytes({})) / place.local_ranks);
+      (on_gpu ? kUsableShareOfGpu : kUsableShare) *
+      static_cast<double>(device::available_bytes(device)) / place.local_ranks);
   const std::int64_t most =
-      std::clamp(kEnoughRows / config.data.sequence_length, std::int64_t{1}, batch);
+      std::clamp((on_gpu ? kEnoughRowsOnGpu : kEnoughRows) / config.data.sequence_length,
+                 std::int64_t{1}, batch);
   for (std::int64_t micro_batch = most; micro_batch >= 1; --micro_batch) {
     if (batch % micro_batch != 0) continue;
     MemoryPlan plan = plan_memory(config, micro_batch, place);

@@ -5,7 +5,8 @@
 namespace ssmax::kernels {
 
 /// What this machine's matrix product reaches now, GF/s (a multiplication and an addition are two
-/// operations): the best of several (2048, 1024) x (1024, 1024). f32 or bf16. Takes about 0.2 s.
+/// operations): the best of several of a size that fills the device. f32 or bf16. Takes about 0.2
+/// s.
 double measured_matmul_limit(Stream& stream, DType dtype);
 
 }  // namespace ssmax::kernels

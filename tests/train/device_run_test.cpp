@@ -1,0 +1,148 @@
+#include <gtest/gtest.h>
+
+#include <regex>
+
+#include "checkpoint/load.h"
+#include "checkpoint/match.h"
+#include "device/gpus.h"
+#include "model/generation.h"
+#include "normalizers/registry.h"
+#include "support/temporary_folder.h"
+#include "train/train_fixture.h"
+#include "train/trainer.h"
+
+/// Whole runs on a GPU, or on the emulated one, beside the same runs on the CPU.
+namespace ssmax::train {
+namespace {
+
+const std::string kCuda = "--training.device=cuda";
+const std::string kCpu = "--training.device=cpu";
+
+class DeviceRunTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (device::gpus().found.empty()) GTEST_SKIP() << device::gpus().reason;
+    write_tokens(data_.path() / "train.bin", 500);
+    write_tokens(data_.path() / "val.bin", 200);
+  }
+
+  RunConfig config(std::vector<std::string> overrides) {
+    overrides.insert(overrides.begin(), {"--training.steps=4", "--checkpoint.every_steps=2"});
+    return small_run(data_.path(), overrides);
+  }
+
+  void run(const RunConfig& config, const std::string& name) {
+    Trainer trainer(config, folder(name));
+    trainer.run(signals_, watchdog_);
+  }
+
+  /// Losses of steps and validations in the order of metrics.jsonl.
+  std::vector<double> losses(const std::string& name) {
+    const std::string text = read_file(folder(name) / "metrics.jsonl");
+    const std::regex loss(R"re("loss":([0-9.e+-]+))re");
+    std::vector<double> values;
+    for (std::sregex_iterator it(text.begin(), text.end(), loss), end; it != end; ++it) {
+      values.push_back(std::stod((*it)[1]));
+    }
+    return values;
+  }
+
+  void expect_like_the_cpu(const std::vector<std::string>& overrides, double bound,
+                           const std::string& name) {
+    SCOPED_TRACE(name);
+    std::vector<std::string> on_gpu = overrides;
+    std::vector<std::string> on_cpu = overrides;
+    on_gpu.push_back(kCuda);
+    on_cpu.push_back(kCpu);
+    run(config(on_gpu), name + "_gpu");
+    run(config(on_cpu), name + "_cpu");
+    const std::vector<double> found = losses(name + "_gpu");
+    const std::vector<double> expected = losses(name + "_cpu");
+    ASSERT_EQ(found.size(), expected.size());
+    ASSERT_EQ(found.size(), 5U);  // four steps and a validation
+    for (std::size_t i = 0; i < found.size(); ++i) EXPECT_NEAR(found[i], expected[i], bound) << i;
+  }
+
+  std::string tensors(const std::string& name, std::int64_t step) {
+    const auto path =
+        checkpoint::checkpoints_folder(folder(name)) / checkpoint::step_folder_name(step);
+    return read_file(path / "model.safetensors") + read_file(path / "optimizer.safetensors");
+  }
+
+  std::filesystem::path folder(const std::string& name) { return data_.path() / name; }
+
+  support::TemporaryFolder data_;
+  StopSignals signals_{75};
+  Watchdog watchdog_{0, [](const base::Error& error) { FAIL() << error.what(); }};
+};
+
+// Two summation orders in f32: sums of some tens of terms differ by 1e-6, and AdamW at its first
+// steps passes on the sign of a gradient, so that a weight whose gradient is near 0 moves by up to
+// two learning rates, 6e-3 here in the worst case; the loss averages over all.
+TEST_F(DeviceRunTest, EveryNormalizerTrainsAsOnTheCpu) {
+  for (const auto& entry : normalizers::entries()) {
+    expect_like_the_cpu({"--model.normalizer.kind=" + entry.kind}, 1e-3, entry.kind);
+  }
+}
+
+// The other halves of the model: LayerNorm, GELU, biases, learned positions, grouped queries.
+TEST_F(DeviceRunTest, OtherArchitecturesTrainAsOnTheCpu) {
+  expect_like_the_cpu({"--model.norm=layer_norm", "--model.mlp=gelu", "--model.bias=true",
+                       "--model.position.kind=learned", "--model.tie_word_embeddings=true"},
+                      1e-3, "gpt2");
+  expect_like_the_cpu({"--model.position.kind=alibi", "--model.num_key_value_heads=1",
+                       "--data.document_mask=true", "--training.recompute=block"},
+                      1e-3, "grouped");
+}
+
+// bf16 rounds to 2^-9 of a value at every step of the way; losses are near 4.
+TEST_F(DeviceRunTest, TrainsInBf16AsOnTheCpu) {
+  expect_like_the_cpu({"--training.precision=bf16"}, 2e-2, "bf16");
+}
+
+TEST_F(DeviceRunTest, ResumesBitForBit) {
+  run(config({kCuda, "--training.precision=bf16"}), "whole");
+  run(config({kCuda, "--training.precision=bf16"}), "resumed");
+  std::filesystem::remove_all(checkpoint::checkpoints_folder(folder("resumed")) /
+                              checkpoint::step_folder_name(4));
+  run(config({kCuda, "--training.precision=bf16"}), "resumed");
+  EXPECT_TRUE(tensors("resumed", 4) == tensors("whole", 4));
+  EXPECT_EQ(losses("resumed"), losses("whole"));
+}
+
+TEST_F(DeviceRunTest, ARunMovesBetweenDevices) {
+  run(config({kCuda, "--training.steps=2"}), "moved");
+  run(config({kCpu}), "moved");
+  run(config({kCuda, "--training.steps=6"}), "moved");
+  EXPECT_EQ(losses("moved").size(), 9U);  // six steps, validations at 2, 4 and 6
+}
+
+TEST_F(DeviceRunTest, GeneratesWithTheCacheWhatTheCpuGenerates) {
+  run(config({kCuda}), "run");
+  const checkpoint::LoadedCheckpoint loaded = checkpoint::load((folder("run")).string());
+  const auto logits_on = [&](device::Device device) {
+    device::Arena arena(device);
+    device::Stream stream(device);
+    const model::Model model(config({}).model, device::DType::f32, params::Gradients::none, arena);
+    checkpoint::load_parameters(loaded, model.parameters());
+    model.parameters().refresh_compute(stream);
+    model::KvDecoder decoder(model, 1, 100, arena);
+    const std::vector<std::int32_t> prompt = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9};
+    decoder.feed(stream, prompt);
+    const std::span<const float> logits = decoder.feed(stream, std::span(prompt).first(1));
+    return std::vector<float>(logits.begin(), logits.end());
+  };
+  const std::vector<float> expected = logits_on({});
+  const std::vector<float> found = logits_on(device::gpu_device());
+  ASSERT_EQ(found.size(), expected.size());
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    EXPECT_NEAR(found[i], expected[i], 1e-4) << i;  // two orders of sums, no training between
+  }
+}
+
+TEST_F(DeviceRunTest, RefusesWhatAGpuDoesNotDo) {
+  EXPECT_THROW(run(config({kCuda, "--training.precision=fp64"}), "fp64"), base::Error);
+}
+
+}  // namespace
+}  // namespace ssmax::train
