@@ -25,6 +25,28 @@ TEST(Cast, IsExactWhereTheTargetIsWider) {
   }
 }
 
+TEST(Cast, WidensAndNarrowsOnTheDevice) {
+  if (skips_without_gpu()) return;
+  for (const DType from : {DType::f32, DType::bf16}) {
+    for (const std::int64_t count : {1, 17, 5004}) {
+      const GuardedTensor x(from, {count}, test_device());
+      x.set(normal_values(count, 1, 0));
+      const GuardedTensor wide(DType::f64, {count}, test_device());
+      const GuardedTensor f32(DType::f32, {count}, test_device());
+      const GuardedTensor back(from, {count}, test_device());
+      Stream stream(test_device());
+      cast(stream, wide.tensor(), x.tensor());
+      cast(stream, f32.tensor(), x.tensor());
+      cast(stream, back.tensor(), f32.tensor());
+      stream.synchronize();
+      EXPECT_EQ(wide.get(), x.get());
+      EXPECT_EQ(f32.get(), x.get());
+      EXPECT_TRUE(back.bits() == x.bits());
+      EXPECT_TRUE(wide.guards_intact() && f32.guards_intact() && back.guards_intact());
+    }
+  }
+}
+
 TEST(Cast, RoundsF32ToBf16AsTheElementTypeDoes) {
   // Every exponent and sign, with mantissas around the ties.
   std::vector<float> values;

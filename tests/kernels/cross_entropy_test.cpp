@@ -75,13 +75,14 @@ TEST(CrossEntropy, GradientIsThatOfTheLoss) {
 }
 
 TEST(CrossEntropy, EqualLogitsCostLogV) {
-  for (const DType dtype : kActivationTypes) {
-    const GuardedTensor x(dtype, {1, 50257});
+  if (skips_without_gpu()) return;
+  for (const DType dtype : activation_types()) {
+    const GuardedTensor x(dtype, {1, 50257}, test_device());
     x.set(std::vector<double>(50257, -3.0));
-    const GuardedTensor targets(DType::i32, {1});
+    const GuardedTensor targets(DType::i32, {1}, test_device());
     targets.set({50256.0});
-    const GuardedTensor loss(device::accumulator_dtype(dtype), {1});
-    Stream stream;
+    const GuardedTensor loss(device::accumulator_dtype(dtype), {1}, test_device());
+    Stream stream(test_device());
     cross_entropy(stream, loss.tensor(), x.tensor(), targets.tensor());
     // e^0 = 1 and sums of ones are exact; log(50257) = 10.8 rounds once to f32.
     EXPECT_NEAR(loss.get()[0], std::log(50257.0), 11.0 * 0x1p-24);
@@ -89,18 +90,19 @@ TEST(CrossEntropy, EqualLogitsCostLogV) {
 }
 
 TEST(CrossEntropy, LargeAndMinusInfiniteLogitsAreHarmless) {
+  if (skips_without_gpu()) return;
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  for (const DType dtype : kActivationTypes) {
+  for (const DType dtype : activation_types()) {
     // The first block is masked as a whole.
     std::vector<double> values(3000, -kInfinity);
     values[2500] = 30000.0;
     values[2999] = 30000.0;
-    const GuardedTensor x(dtype, {1, 3000});
+    const GuardedTensor x(dtype, {1, 3000}, test_device());
     x.set(values);
-    const GuardedTensor targets(DType::i32, {1});
+    const GuardedTensor targets(DType::i32, {1}, test_device());
     targets.set({2999.0});
-    const GuardedTensor loss(device::accumulator_dtype(dtype), {1});
-    Stream stream;
+    const GuardedTensor loss(device::accumulator_dtype(dtype), {1}, test_device());
+    Stream stream(test_device());
     cross_entropy_with_gradient(stream, loss.tensor(), x.tensor(), targets.tensor(), 1.0);
     EXPECT_NEAR(loss.get()[0], std::log(2.0), 1e-6);
     EXPECT_NEAR(x.get()[2500], 0.5, 1e-6);
@@ -110,17 +112,18 @@ TEST(CrossEntropy, LargeAndMinusInfiniteLogitsAreHarmless) {
 }
 
 TEST(CrossEntropy, NanAndInfinityReachTheLossOfTheirRowOnly) {
+  if (skips_without_gpu()) return;
   for (const double bad :
        {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
-    for (const DType dtype : kActivationTypes) {
+    for (const DType dtype : activation_types()) {
       std::vector<double> values(2 * 5000, 1.0);
       values[4000] = bad;
-      const GuardedTensor x(dtype, {2, 5000});
+      const GuardedTensor x(dtype, {2, 5000}, test_device());
       x.set(values);
-      const GuardedTensor targets(DType::i32, {2});
+      const GuardedTensor targets(DType::i32, {2}, test_device());
       targets.set({3.0, 3.0});
-      const GuardedTensor losses(device::accumulator_dtype(dtype), {2});
-      Stream stream;
+      const GuardedTensor losses(device::accumulator_dtype(dtype), {2}, test_device());
+      Stream stream(test_device());
       cross_entropy(stream, losses.tensor(), x.tensor(), targets.tensor());
       EXPECT_FALSE(std::isfinite(losses.get()[0])) << bad;
       EXPECT_TRUE(std::isfinite(losses.get()[1])) << bad;
@@ -129,11 +132,12 @@ TEST(CrossEntropy, NanAndInfinityReachTheLossOfTheirRowOnly) {
 }
 
 TEST(CrossEntropy, AnIgnoredRowIsZeroWhateverItHolds) {
-  const GuardedTensor x(DType::bf16, {1, 40});  // all NaN
-  const GuardedTensor targets(DType::i32, {1});
+  if (skips_without_gpu()) return;
+  const GuardedTensor x(DType::bf16, {1, 40}, test_device());  // all NaN
+  const GuardedTensor targets(DType::i32, {1}, test_device());
   targets.set({kIgnoredTarget});
-  const GuardedTensor loss(DType::f32, {1});
-  Stream stream;
+  const GuardedTensor loss(DType::f32, {1}, test_device());
+  Stream stream(test_device());
   cross_entropy_with_gradient(stream, loss.tensor(), x.tensor(), targets.tensor(), 1.0);
   EXPECT_EQ(loss.get()[0], 0.0);
   EXPECT_EQ(x.get(), std::vector<double>(40, 0.0));

@@ -132,15 +132,16 @@ TEST(Linear, ForgetsAndMakesAgain) {
 }
 
 TEST(Linear, ANanInARowStaysInTheRow) {
-  for (const DType dtype : kActivationTypes) {
-    const GuardedTensor x(dtype, {2, 20});
+  if (skips_without_gpu()) return;
+  for (const DType dtype : activation_types()) {
+    const GuardedTensor x(dtype, {2, 20}, test_device());
     std::vector<double> values(40, 1.0);
     values[5] = std::numeric_limits<double>::quiet_NaN();
     x.set(values);
-    const GuardedTensor weight(dtype, {3, 20});
+    const GuardedTensor weight(dtype, {3, 20}, test_device());
     weight.set(std::vector<double>(60, 1.0));
-    const GuardedTensor y(dtype, {2, 3});
-    Stream stream;
+    const GuardedTensor y(dtype, {2, 3}, test_device());
+    Stream stream(test_device());
     linear(stream, y.tensor(), x.tensor(), weight.tensor(), {});
     for (std::size_t i = 0; i < 3; ++i) {
       EXPECT_TRUE(std::isnan(y.get()[i]));

@@ -8,11 +8,17 @@ namespace {
 
 using namespace ssmax::testing;
 
+/// f64 is the CPU's alone.
+device::Device device_of(DType dtype) {
+  return dtype == DType::f64 ? device::Device{} : test_device();
+}
+
 double norm_of(const std::vector<double>& values, DType dtype) {
-  const GuardedTensor x(dtype, {static_cast<std::int64_t>(values.size())});
+  const device::Device device = device_of(dtype);
+  const GuardedTensor x(dtype, {static_cast<std::int64_t>(values.size())}, device);
   x.set(values);
-  const GuardedTensor out(DType::f64, {1});
-  Stream stream;
+  const GuardedTensor out(DType::f64, {1}, device);
+  Stream stream(device);
   norm_squared(stream, out.tensor(), x.tensor());
   return out.get()[0];
 }
@@ -51,9 +57,11 @@ TEST(NormSquared, SeesEveryElementThatIsNotFinite) {
 }
 
 double scale_of(double norm_squared, double max_norm, DType dtype = DType::f64) {
-  const GuardedTensor squared = f64_tensor({1}, {norm_squared});
-  const GuardedTensor scale(dtype, {1});
-  Stream stream;
+  const device::Device device = device_of(dtype);
+  const GuardedTensor squared(DType::f64, {1}, device);
+  squared.set({norm_squared});
+  const GuardedTensor scale(dtype, {1}, device);
+  Stream stream(device);
   clip_scale(stream, scale.tensor(), squared.tensor(), max_norm);
   EXPECT_TRUE(scale.guards_intact());
   return scale.get()[0];

@@ -118,16 +118,17 @@ TEST(RmsNorm, GradientIsThatOfTheForward) {
 }
 
 TEST(RmsNorm, ANanStaysInItsRow) {
-  for (const DType dtype : kActivationTypes) {
-    const GuardedTensor x(dtype, {2, 20});
+  if (skips_without_gpu()) return;
+  for (const DType dtype : activation_types()) {
+    const GuardedTensor x(dtype, {2, 20}, test_device());
     std::vector<double> values(40, 1.0);
     values[3] = std::numeric_limits<double>::quiet_NaN();
     x.set(values);
-    const GuardedTensor weight(dtype, {20});
+    const GuardedTensor weight(dtype, {20}, test_device());
     weight.set(std::vector<double>(20, 1.0));
-    const GuardedTensor rstd(device::accumulator_dtype(dtype), {2});
-    const GuardedTensor y(dtype, {2, 20});
-    Stream stream;
+    const GuardedTensor rstd(device::accumulator_dtype(dtype), {2}, test_device());
+    const GuardedTensor y(dtype, {2, 20}, test_device());
+    Stream stream(test_device());
     rms_norm(stream, y.tensor(), rstd.tensor(), x.tensor(), weight.tensor(), kEps);
     for (std::size_t i = 0; i < 40; ++i) EXPECT_EQ(std::isnan(y.get()[i]), i < 20) << i;
   }

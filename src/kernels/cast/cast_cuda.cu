@@ -15,6 +15,17 @@ struct Cast {
   }
 };
 
+/// To f64 for statistics on the host.
+template <class From>
+struct Widen {
+  double* to;
+  const From* from;
+
+  __device__ void operator()(std::int64_t i) const {
+    to[i] = static_cast<double>(device::load_one(from + i));
+  }
+};
+
 template <int kCount, class T>
 struct Add {
   T* to;
@@ -34,6 +45,12 @@ struct Add {
 
 void cast(Stream& stream, const Tensor& out, const ConstTensor& x) {
   const std::int64_t count = x.elements();
+  if (out.dtype() == DType::f64) {
+    dispatch(x.dtype(), "cast", [&]<class From>(device::Tag<From>) {
+      for_each(stream, count, Widen<From>{out.data<double>(), x.data<From>()});
+    });
+    return;
+  }
   dispatch(out.dtype(), "cast", [&]<class To>(device::Tag<To>) {
     dispatch(x.dtype(), "cast", [&]<class From>(device::Tag<From>) {
       To* to = out.data<To>();
