@@ -45,8 +45,8 @@ void dry_run(const train::RunConfig& given, const train::Place& place) {
   const double step_seconds = per_step / (kAssumedShare * limit * place.ranks);
   const auto steps = static_cast<double>(config.training.steps);
   std::cout << "device\n  " << device::describe(stream.device()) << "\nmemory"
-            << (place.ranks > 1 ? " of rank 0" : "") << ", micro-batches of "
-            << plan.micro_batch << " sequences\n"
+            << (place.ranks > 1 ? " of rank 0" : "") << ", micro-batches of " << plan.micro_batch
+            << " sequences\n"
             << plan.table() << "work\n  "
             << base::format_count(static_cast<double>(config.tokens_per_step()))
             << " tokens a step, " << base::format_count(flops.training_per_token())
@@ -91,9 +91,7 @@ void train_on(comm::Communicator& ranks, const comm::Launch& launch, const CLI::
     if (ranks.is_root()) std::cout << base::config_text(config.resolved());
     return;
   }
-  comm::together(ranks, [&] {
-    config = train::with_start_model(config).resolved();
-  });
+  comm::together(ranks, [&] { config = train::with_start_model(config).resolved(); });
   const train::Place place = settle(ranks, launch, config.training.threads);
   if (options.dry_run) {
     comm::together(ranks, [&] {

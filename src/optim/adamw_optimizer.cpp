@@ -56,7 +56,7 @@ void AdamwOptimizer::measure(Stream& stream) {
 }
 
 double AdamwOptimizer::own_norm_squared(Stream& stream) const {
-  if (parameters_->storage().ranks == 1) return to_host(stream, norm_squared_);
+  if (parameters_->storage().ranks == 1) return device::to_host(stream, norm_squared_).front();
   std::vector<double> parts(static_cast<std::size_t>(norm_parts_.elements()));
   device::copy(stream, device::view(parts.data(), norm_parts_.shape()), norm_parts_);
   stream.synchronize();
