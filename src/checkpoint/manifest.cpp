@@ -34,8 +34,9 @@ JsonValue numbers(const std::vector<double>& values) {
 
 JsonValue state_json(const std::map<std::string, StateValue>& state) {
   JsonValue object = JsonValue::object();
-  for (const auto& [key, value] : state) {
-    std::visit([&](const auto& held) { object.add(key, JsonValue::of(held)); }, value);
+  for (const auto& entry : state) {
+    std::visit([&](const auto& held) { object.add(entry.first, JsonValue::of(held)); },
+               entry.second);
   }
   return object;
 }

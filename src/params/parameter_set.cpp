@@ -184,14 +184,14 @@ void ParameterSet::initialize(Stream& stream, std::uint64_t seed) const {
 void ParameterSet::initialize(Stream& stream, std::uint64_t seed, int index) const {
   const ParameterSpec& spec = specs_[static_cast<std::size_t>(index)];
   const std::uint64_t random = base::random_stream(spec.name.data(), spec.name.size());
-  const auto [first, last] = range(index);
+  const ElementRange place = range(index);
   device::dispatch(master_.dtype(), [&]<class T>(device::Tag<T>) {
-    std::vector<T> host(static_cast<std::size_t>(std::min(kStaged, last - first)));
-    for (std::int64_t begin = first; begin < last; begin += kStaged) {
-      const std::int64_t elements = std::min(kStaged, last - begin);
+    std::vector<T> host(static_cast<std::size_t>(std::min(kStaged, place.end - place.begin)));
+    for (std::int64_t begin = place.begin; begin < place.end; begin += kStaged) {
+      const std::int64_t elements = std::min(kStaged, place.end - begin);
       device::parallel_for(elements, kDrawGrain, [&](std::int64_t from, std::int64_t to) {
         for (std::int64_t i = from; i < to; ++i) {
-          const double value = value_of(spec.init, seed, random, begin - first + i);
+          const double value = value_of(spec.init, seed, random, begin - place.begin + i);
           host[static_cast<std::size_t>(i)] = static_cast<T>(value);
         }
       });
