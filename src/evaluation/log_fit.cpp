@@ -3,9 +3,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "device/arena.h"
 #include "kernels/attention/row_scale_op.h"
-#include "kernels/cast/cast.h"
 
 namespace ssmax::evaluation {
 
@@ -39,16 +37,6 @@ LogFitReport fit_log(std::span<const double> table) {
     report.offset_error = std::sqrt(variance * (1.0 / count + mean_log * mean_log / spread));
   }
   return report;
-}
-
-std::vector<double> values_of(device::Stream& stream, const device::ConstTensor& tensor) {
-  std::vector<double> values(static_cast<std::size_t>(tensor.elements()));
-  device::Arena arena(tensor.device());
-  const device::Tensor wide = arena.allocate("values", device::DType::f64, tensor.shape());
-  kernels::cast(stream, wide, tensor);
-  device::copy(stream, device::view(values.data(), tensor.shape()), wide);
-  stream.synchronize();
-  return values;
 }
 
 }  // namespace ssmax::evaluation

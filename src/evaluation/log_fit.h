@@ -3,8 +3,6 @@
 #include <span>
 #include <vector>
 
-#include "device/stream.h"
-
 namespace ssmax::evaluation {
 
 /// slope ln n + offset fitted to a table p_1 .. p_N, with standard errors for independent
@@ -18,8 +16,5 @@ struct LogFitReport {
   double root_mean_square = 0.0;  ///< of the residuals
 };
 LogFitReport fit_log(std::span<const double> table);
-
-/// The elements of a floating tensor on any device.
-std::vector<double> values_of(device::Stream& stream, const device::ConstTensor& tensor);
 
 }  // namespace ssmax::evaluation

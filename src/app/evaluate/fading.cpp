@@ -5,6 +5,7 @@
 #include "app/evaluate/evaluate.h"
 #include "base/progress.h"
 #include "corpus/loader.h"
+#include "device/to_host.h"
 #include "evaluation/attention_rows.h"
 #include "evaluation/log_fit.h"
 #include "model/generation.h"
@@ -151,7 +152,7 @@ std::vector<double> length_scale_of(OpenModel& open) {
         base::ErrorKind::usage,
         open.config.name + " has no learned p_n; it needs model.normalizer.kind=learned_length");
   }
-  return evaluation::values_of(open.stream, set.master(index));
+  return device::to_host(open.stream, set.master(index));
 }
 
 JsonValue run_learned_length(OpenModel& open) {
