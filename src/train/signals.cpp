@@ -55,9 +55,21 @@ StopSignals::StopSignals(int exit_code, double repeat_seconds) {
   for (std::size_t i = 0; i < kStopSignals.size(); ++i) {
     sigaction(kStopSignals[i], &action, &former[i]);
   }
+  // Threads inherit the mask: none that this one starts takes the signals, but for the taker.
+  sigset_t taken;
+  sigemptyset(&taken);
+  for (const int signal : kStopSignals) sigaddset(&taken, signal);
+  pthread_sigmask(SIG_BLOCK, &taken, &former_mask_);
+  taker_ = std::thread([this, taken] {
+    pthread_sigmask(SIG_UNBLOCK, &taken, nullptr);
+    end_.acquire();
+  });
 }
 
 StopSignals::~StopSignals() {
+  end_.release();
+  taker_.join();
+  pthread_sigmask(SIG_SETMASK, &former_mask_, nullptr);
   for (std::size_t i = 0; i < kStopSignals.size(); ++i) {
     sigaction(kStopSignals[i], &former[i], nullptr);
   }

@@ -1,9 +1,18 @@
 #pragma once
 
+#include <signal.h>
+
+#include <semaphore>
+#include <thread>
+
 namespace ssmax::train {
 
 /// While it lives, SIGTERM, SIGINT and SIGUSR1 ask for a stop at the next step boundary instead of
-/// ending the process. One per process.
+/// ending the process. One per process, made before the threads that compute.
+///
+/// Only a thread of its own takes these signals. The matrix products that oneDNN 2.6 generates use
+/// the stack pointer as one more register for addresses of the matrices; a handler that interrupts
+/// them gets its frame written there, into the heap.
 class StopSignals {
  public:
   /// A second signal ends the process at once with `exit_code`. Signals within `repeat_seconds` of
@@ -16,6 +25,11 @@ class StopSignals {
 
   /// The signal that asked for a stop; 0 = none.
   int requested() const;
+
+ private:
+  sigset_t former_mask_{};
+  std::binary_semaphore end_{0};
+  std::thread taker_;
 };
 
 /// The kernel kills this process when its parent thread ends, so that no rank outlives a killed

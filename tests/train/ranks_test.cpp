@@ -1,11 +1,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <csignal>
 #include <map>
 
 #include "comm/agreement.h"
 #include "comm/ranks_fixture.h"
+#include "support/ask_to_stop.h"
 #include "support/temporary_folder.h"
 #include "train/train_fixture.h"
 #include "train/trainer.h"
@@ -251,7 +251,7 @@ TEST_F(Ranks, ABatchThatTheRanksDoNotDivideIsRefused) {
 TEST_F(Ranks, ASignalToOneRankStopsAllAtTheSameStep) {
   const RunConfig run_config = config({"--checkpoint.every_steps=50", "--training.steps=200"});
   Trainer trainer(run_config, data_ / "stopped", world());
-  if (world().rank() == world().size() - 1) std::raise(SIGUSR1);
+  if (world().rank() == world().size() - 1) support::ask_to_stop(signals_, SIGUSR1);
   try {
     trainer.run(signals_, watchdog_);
     FAIL() << "expected a stop";

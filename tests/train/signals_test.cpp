@@ -9,6 +9,9 @@
 #include <chrono>
 #include <stdexcept>
 #include <thread>
+#include <vector>
+
+#include "support/ask_to_stop.h"
 
 namespace ssmax::train {
 namespace {
@@ -19,9 +22,9 @@ TEST(StopSignals, TheFirstSignalOnlyAsks) {
   for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
     const StopSignals signals(75);
     EXPECT_EQ(signals.requested(), 0);
-    raise(signal);
+    support::ask_to_stop(signals, signal);
     EXPECT_EQ(signals.requested(), signal);
-    raise(SIGTERM);  // at once: the same request, sent to process and group
+    kill(getpid(), SIGTERM);  // at once: the same request, sent to process and group
     EXPECT_EQ(signals.requested(), signal);
   }
 }
@@ -31,9 +34,10 @@ TEST(StopSignals, ASecondSignalLeavesFast) {
   EXPECT_EXIT(
       {
         const StopSignals signals(75, 0.02);
-        raise(SIGTERM);
+        support::ask_to_stop(signals, SIGTERM);
         std::this_thread::sleep_for(milliseconds(30));
-        raise(SIGUSR1);
+        kill(getpid(), SIGUSR1);
+        std::this_thread::sleep_for(std::chrono::seconds(10));
         _exit(1);
       },
       testing::ExitedWithCode(75), "");
@@ -44,12 +48,35 @@ TEST(StopSignals, PutsTheFormerHandlersBack) {
   EXPECT_EXIT(
       {
         { const StopSignals signals(75); }
-        raise(SIGTERM);
+        kill(getpid(), SIGTERM);
         _exit(1);
       },
       testing::KilledBySignal(SIGTERM), "");
   const StopSignals signals(75);
   EXPECT_THROW(StopSignals(75), std::logic_error);
+}
+
+sigset_t blocked_here() {
+  sigset_t blocked;
+  pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+  return blocked;
+}
+
+// A handler on a thread that computes writes into the heap: see StopSignals.
+TEST(StopSignals, NoThreadThatComputesTakesThem) {
+  {
+    const StopSignals signals(75);
+    const int threads = 4;
+    std::vector<sigset_t> masks(threads);
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int i = 0; i < threads; ++i) masks[static_cast<std::size_t>(i)] = blocked_here();
+    for (const sigset_t& mask : masks) {
+      for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) EXPECT_EQ(sigismember(&mask, signal), 1);
+      EXPECT_EQ(sigismember(&mask, SIGUSR2), 0);
+    }
+  }
+  const sigset_t after = blocked_here();
+  EXPECT_EQ(sigismember(&after, SIGTERM), 0);
 }
 
 TEST(DieWithParent, NoOrphanOutlivesAKilledParent) {

@@ -2,9 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <csignal>
 #include <regex>
 
+#include "support/ask_to_stop.h"
 #include "support/temporary_folder.h"
 #include "train/train_fixture.h"
 
@@ -116,7 +116,7 @@ TEST_F(TrainerTest, SignalSavesAndTheNextRunGoesOn) {
   run(run_config, "straight");
   {
     Trainer trainer(run_config, folder("stopped"));
-    std::raise(SIGUSR1);
+    support::ask_to_stop(signals_, SIGUSR1);
     try {
       trainer.run(signals_, watchdog_);
       FAIL() << "expected a stop";
