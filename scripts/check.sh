@@ -33,7 +33,7 @@ check() {
   fi
 }
 
-sources() { git ls-files '*.h' '*.cpp' '*.cu'; }
+sources() { git ls-files '*.h' '*.cpp' '*.cu' '*.cuh'; }
 # What git has and this tree changed since it left main; on main itself, since the last commit.
 changed() {
   local base

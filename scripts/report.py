@@ -3,7 +3,7 @@
 
     scripts/report.py RESULTS --runs RUNS [--scale NAME] [--ssmax PROGRAM]
 
-RESULTS is what scripts/reproduce.sh writes: loss/, positions_THETA/, needle/, heads/, trials/,
+RESULTS is what scripts/reproduce.sh writes: loss/, positions_THETA/, needle_THETA/, heads/, trials/,
 fading/, multiple-choice/, cloze/ with NAME.json, learned_length.json, figures/, seconds.txt. What is
 missing is left out. Needs the Python standard library only.
 """
@@ -25,6 +25,7 @@ NAMES = {
     "self_adjust": "Self-Adjust, normalized", "a_softmax_seed2": "(a), second seed",
     "b_ssmax_seed2": "(b), second seed",
 }
+TRAINED_THETA = 10000  # of RoPE, in every config
 FIGURE_1 = {10: (0.942826, 0.940101), 100: (0.599860, 0.995063), 1000: (0.129346, 0.999646),
             10000: (0.014626, 0.999975), 100000: (0.001482, 0.999998)}
 FIGURE_1_SCALE, FIGURE_1_LOW, FIGURE_1_HIGH = 0.43, -2.0, 3.0
@@ -195,16 +196,17 @@ class Report:
                             below({name: r["nats_per_token"] for name, r in losses.items()},
                                   "b_ssmax", "a_softmax", "validation loss")))
 
+    def by_theta(self, name):
+        """[(theta, {run: result})] of the folders NAME_THETA, smallest theta first."""
+        folders = {int(path.name.rsplit("_", 1)[1]): path for path in self.folder.glob(f"{name}_*")}
+        found = [(theta, read_folder(folders[theta])) for theta in sorted(folders)]
+        return [(theta, results) for theta, results in found if results]
+
     def positions(self):
-        folders = sorted(self.folder.glob("positions_*"), key=lambda path: int(path.name.split("_")[1]))
-        if not folders:
-            return
-        self.text("## Figure 5: loss by position")
-        for folder in folders:
-            theta = int(folder.name.split("_")[1])
-            results = read_folder(folder)
-            if not results:
-                continue
+        found = self.by_theta("positions")
+        if found:
+            self.text("## Figure 5: loss by position")
+        for theta, results in found:
             self.text(f"### θ = {theta:,} at test time")
             self.figure(f"figure_5_positions_{theta}", f"Loss by position, θ = {theta:,}")
             columns = {name: octave_means(result, result["train_length"])
@@ -213,43 +215,47 @@ class Report:
             self.text(table(["nats per token at positions", *header],
                             [[title(name), *(number(row.get(column), 3) for column in header)]
                              for name, row in columns.items()]))
-        results = read_folder(folders[-1])
-        tails = {name: beyond(result) for name, result in results.items()}
-        shown = ", ".join(f"{title(name)} {number(value, 3)}" for name, value in tails.items()
-                          if value is not None and not name.endswith("_seed2"))
-        self.states.append(
-            ("5", "with θ × 50, (b) and (c) better than (a) beyond the training length, (d) degraded, "
-             "(e) poor at short contexts, (f) close to (b)",
-             f"mean loss beyond the training length: {shown}",
-             below(tails, "b_ssmax", "a_softmax", "loss beyond the training length")))
+            if theta == TRAINED_THETA:
+                continue
+            tails = {name: beyond(result) for name, result in results.items()}
+            shown = ", ".join(f"{title(name)} {number(value, 3)}" for name, value in tails.items()
+                              if value is not None and not name.endswith("_seed2"))
+            self.states.append(
+                (f"5, θ × {theta / TRAINED_THETA:g}",
+                 "with θ × 50, (b) and (c) better than (a) beyond the training length, (d) degraded, "
+                 "(e) poor at short contexts, (f) close to (b)",
+                 f"mean loss beyond the training length: {shown}",
+                 below(tails, "b_ssmax", "a_softmax", "loss beyond the training length")))
 
     def needle(self):
-        results = self.results("needle")
-        if not results:
-            return
-        self.text("## Figure 6: needle in a haystack")
-        self.figure("figure_6_needle", "Exact answers by context size and depth")
-        contexts = sorted({cell["context"] for r in results.values() for cell in r["cells"]})
-        rows = []
-        for name, result in results.items():
-            row = [title(name)]
-            for context in contexts:
-                cells = [cell for cell in result["cells"] if cell["context"] == context]
-                row.append(f"{100 * sum(c['exact'] for c in cells) / len(cells):.0f} "
-                           f"({100 * sum(c['first_digit'] for c in cells) / len(cells):.0f})"
-                           if cells else "–")
-            rows.append(row)
-        self.text("Exact answers in %, mean over depths; in parentheses: at least the first digit.", "",
-                  table(["context", *(f"{context:,}" for context in contexts)], rows))
-        shown = ", ".join(f"{title(name)} {100 * (exact_share(r, True) or 0):.0f} % within, "
-                          f"{100 * (exact_share(r, False) or 0):.0f} % beyond, "
-                          + (f"half right up to {reach(r):,}" if reach(r) else "nowhere half right")
-                          for name, r in results.items() if not name.endswith("_seed2"))
-        self.states.append(
-            ("6", "(a) fails beyond short contexts, (b) accurate to about 10 × the training length, "
-             "(c), (d) lower, (e), (f) between", f"exact answers at the training length: {shown}",
-             below({name: exact_share(r, False) for name, r in results.items()},
-                   "a_softmax", "b_ssmax", "exact answers beyond the training length")))
+        found = self.by_theta("needle")
+        if found:
+            self.text("## Figure 6: needle in a haystack",
+                      "Exact answers in %, mean over depths; in parentheses: at least the first digit.")
+        for theta, results in found:
+            self.text(f"### θ = {theta:,} at test time")
+            self.figure(f"figure_6_needle_{theta}", f"Exact answers, θ = {theta:,}")
+            contexts = sorted({cell["context"] for r in results.values() for cell in r["cells"]})
+            rows = []
+            for name, result in results.items():
+                row = [title(name)]
+                for context in contexts:
+                    cells = [cell for cell in result["cells"] if cell["context"] == context]
+                    row.append(f"{100 * sum(c['exact'] for c in cells) / len(cells):.0f} "
+                               f"({100 * sum(c['first_digit'] for c in cells) / len(cells):.0f})"
+                               if cells else "–")
+                rows.append(row)
+            self.text(table(["context", *(f"{context:,}" for context in contexts)], rows))
+            shown = ", ".join(f"{title(name)} {100 * (exact_share(r, True) or 0):.0f} % within, "
+                              f"{100 * (exact_share(r, False) or 0):.0f} % beyond, "
+                              + (f"half right up to {reach(r):,}" if reach(r) else "nowhere half right")
+                              for name, r in results.items() if not name.endswith("_seed2"))
+            self.states.append(
+                (f"6, θ × {theta / TRAINED_THETA:g}",
+                 "(a) fails beyond short contexts, (b) accurate to about 10 × the training length, "
+                 "(c), (d) lower, (e), (f) between", f"exact answers at the training length: {shown}",
+                 below({name: exact_share(r, False) for name, r in results.items()},
+                       "a_softmax", "b_ssmax", "exact answers beyond the training length")))
 
     def attention(self):
         heads, trials = self.results("heads"), self.results("trials")

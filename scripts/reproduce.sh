@@ -50,12 +50,14 @@ while [[ $# -gt 0 ]]; do
   shift 2
 done
 
-# What differs between the scales. Contexts and lengths are multiples of the training length.
+# What differs between the scales. Contexts and lengths are multiples of the training length. thetas:
+# of RoPE at test time, the trained one first; theta: where attention scores are taken. The paper's
+# 50-fold theta blurs the positions of a model as small as mini, so that smaller ones are tried too.
 configs=configs/$scale
 seeds=(a_softmax_seed2 b_ssmax_seed2)
 train_overrides=() finetune_overrides=()
 depths=0,0.2,0.4,0.6,0.8,1
-theta=500000
+thetas=(10000 500000) theta=500000
 case "$scale" in
   tiny)
     configs=configs/mini
@@ -190,7 +192,7 @@ if wants loss; then
 fi
 
 if wants positions; then
-  for angle in 10000 $theta; do
+  for angle in "${thetas[@]}"; do
     say "Loss by position to $position_length, theta $angle"
     for name in "${names[@]}"; do
       make "$out/positions_$angle/$name.json" "$ssmax" evaluate "$runs/$name" positions --documents \
@@ -215,30 +217,33 @@ if { wants needle || wants attention; } && [[ ${#haystack[@]} -eq 0 ]]; then
   echo "reproduce.sh: the needle needs long texts: give --long" >&2
   exit 2
 fi
-needle() { # NAME TASK FOLDER OPTIONS...
-  local name=$1 task=$2 file=$out/$3/$1.json
-  shift 3
+needle() { # NAME THETA TASK FOLDER OPTIONS...
+  local name=$1 angle=$2 task=$3 file=$out/$4/$1.json
+  shift 4
   mkdir -p "$(dirname "$file")"
   "$ssmax" evaluate "$runs/${name}_needle" "$task" --haystack "${haystack[@]}" \
-    --tokenizer "$tokenizer" "--model.position.theta=$theta" --json "$file" "$@"
+    --tokenizer "$tokenizer" "--model.position.theta=$angle" --json "$file" "$@"
 }
 if wants needle; then
-  say "Needle in a haystack, contexts $needle_contexts"
-  for name in "${names[@]}"; do
-    begin=$SECONDS
-    [[ -f $out/needle/$name.done ]] || {
-      needle "$name" needle needle --contexts "$needle_contexts" --depths "$depths" --trials "$trials"
-      echo "$((SECONDS - begin)) $out/needle/$name.json" >>"$out/seconds.txt"
-      touch "$out/needle/$name.done"
-    }
+  for angle in "${thetas[@]:1}"; do
+    say "Needle in a haystack, contexts $needle_contexts, theta $angle"
+    for name in "${names[@]}"; do
+      folder=needle_$angle begin=$SECONDS
+      [[ -f $out/$folder/$name.done ]] || {
+        needle "$name" "$angle" needle "$folder" --contexts "$needle_contexts" --depths "$depths" \
+          --trials "$trials"
+        echo "$((SECONDS - begin)) $out/$folder/$name.json" >>"$out/seconds.txt"
+        touch "$out/$folder/$name.done"
+      }
+    done
   done
 fi
 if wants attention; then
   say "Attention on the needle, context $attention_context"
   for name in "${names[@]}"; do
-    make "$out/heads/$name.json" needle "$name" attention heads --contexts "$attention_context" \
+    make "$out/heads/$name.json" needle "$name" "$theta" attention heads --contexts "$attention_context" \
       --trials 1 --depth 0.5 --city Tokyo --number 8106422
-    make "$out/trials/$name.json" needle "$name" attention trials --contexts "$attention_context" \
+    make "$out/trials/$name.json" needle "$name" "$theta" attention trials --contexts "$attention_context" \
       --trials "$attention_trials"
   done
 fi
@@ -289,12 +294,12 @@ if wants figures; then
       [[ ! -f $runs/$name/metrics.jsonl ]] || losses+=("$runs/$name")
     done
     draw figure_4_loss loss "${losses[@]}"
-    for angle in 10000 $theta; do
+    for angle in "${thetas[@]}"; do
       mapfile -t files < <(results "positions_$angle")
       draw "figure_5_positions_$angle" positions "${files[@]}"
+      mapfile -t files < <(results "needle_$angle")
+      draw "figure_6_needle_$angle" needle "${files[@]}"
     done
-    mapfile -t files < <(results needle)
-    draw figure_6_needle needle "${files[@]}"
     mapfile -t files < <(results heads)
     draw figure_7_heads heads "${files[@]}"
     mapfile -t files < <(results trials)

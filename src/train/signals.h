@@ -10,9 +10,9 @@ namespace ssmax::train {
 /// While it lives, SIGTERM, SIGINT and SIGUSR1 ask for a stop at the next step boundary instead of
 /// ending the process. One per process, made before the threads that compute.
 ///
-/// Only a thread of its own takes these signals. The matrix products that oneDNN 2.6 generates use
-/// the stack pointer as one more register for addresses of the matrices; a handler that interrupts
-/// them gets its frame written there, into the heap.
+/// Only a thread of its own takes these signals. The f32 matrix products that oneDNN 2.6 generates
+/// use the stack pointer as one more register for addresses of the matrices; a handler that
+/// interrupts them gets its frame written there, into the heap.
 class StopSignals {
  public:
   /// A second signal ends the process at once with `exit_code`. Signals within `repeat_seconds` of

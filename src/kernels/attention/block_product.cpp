@@ -10,7 +10,6 @@ namespace ssmax::kernels::cpu {
 namespace {
 
 using Vector [[gnu::vector_size(kLanes * sizeof(float))]] = float;
-using LaneIndex [[gnu::vector_size(kLanes * sizeof(float))]] = std::int32_t;
 
 Vector load(const float* from) {
   Vector vector;
@@ -61,23 +60,24 @@ constexpr auto multiply_table(std::integer_sequence<int, kIndex...>) {
 constexpr auto kMultiply =
     multiply_table(std::make_integer_sequence<int, kBlockRows * kBlockVectors>{});
 
+/// Of two rows: upper = their lanes without the bit kHalf, lower = those with it, side by side.
+template <int kHalf, int... kLane>
+void exchange(Vector& upper, Vector& lower, std::integer_sequence<int, kLane...>) {
+  const Vector first = upper;
+  const Vector second = lower;
+  upper = __builtin_shufflevector(first, second,
+                                  ((kLane & kHalf) != 0 ? kLanes + kLane - kHalf : kLane)...);
+  lower = __builtin_shufflevector(first, second,
+                                  ((kLane & kHalf) != 0 ? kLanes + kLane : kLane + kHalf)...);
+}
+
 /// Transposes a square of kLanes x kLanes: each stage exchanges the off-diagonal blocks of `kHalf`.
 template <int kHalf>
 void transpose(Vector (&rows)[kLanes]) {
-  LaneIndex upper;  // of a pair of rows, the lanes of both that make the first and the second
-  LaneIndex lower;
-  for (int lane = 0; lane < kLanes; ++lane) {
-    const bool second = (lane & kHalf) != 0;
-    upper[lane] = second ? kLanes + lane - kHalf : lane;
-    lower[lane] = second ? kLanes + lane : lane + kHalf;
-  }
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) {
     if ((i & kHalf) != 0) continue;
-    const Vector first = rows[i];
-    const Vector second = rows[i + kHalf];
-    rows[i] = __builtin_shuffle(first, second, upper);
-    rows[i + kHalf] = __builtin_shuffle(first, second, lower);
+    exchange<kHalf>(rows[i], rows[i + kHalf], std::make_integer_sequence<int, kLanes>{});
   }
   if constexpr (kHalf > 1) transpose<kHalf / 2>(rows);
 }
