@@ -74,7 +74,7 @@ case "$scale" in
     needle_contexts=128,256,512,1024,1280,2048 attention_context=1024 position_length=2048 rows=8
     choices=1000 ;;
   small)
-    length=512 vocabulary=8192 examples=20000 trials=20 sequences=64 attention_trials=100
+    length=512 vocabulary=50257 examples=20000 trials=20 sequences=64 attention_trials=100
     needle_contexts=512,1024,2048,4096,5120,8192 attention_context=4096 position_length=10240 rows=8
     choices=10042 ;;
   paper)
