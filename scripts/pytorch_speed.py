@@ -12,7 +12,11 @@ softmax and the normalizers that only scale its logits run through PyTorch's fus
 Variants: {eager,compile}-{fp32, bf16-autocast, bf16-master}. bf16-autocast keeps fp32 weights and
 casts them for every matmul; bf16-master keeps bf16 weights and gradients and an fp32 copy that AdamW
 updates. --matmul-limit measures instead what PyTorch's matmul alone reaches at the shapes of the
-model, forward and backward. Needs torch (and g++ for the compiled variants).
+model, forward and backward; --attention what its attention reaches alone: scaled_dot_product_attention
+by the backends that are there, and FlexAttention, for softmax and for SSMax with a learned scale.
+    python scripts/pytorch_speed.py --device cuda --attention --lengths 1024 4096 16384 --head-sizes 64 128
+`ssmax bench attention` counts as this does: 4 T^2 D / 2 FLOP a head forward, 2.5 times that backward.
+Needs torch (and g++ for the compiled variants).
 """
 
 import argparse
@@ -157,6 +161,84 @@ def matmul_limit(options):
     return result
 
 
+def seconds_of(device, run, budget):
+    """The best round of those that fit into the budget, at least three; a round on a GPU is as many
+    calls as it takes for the wait to count for nothing."""
+    def round_of(calls):
+        start = time.perf_counter()
+        for _ in range(calls):
+            run()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return (time.perf_counter() - start) / calls
+
+    round_of(3)  # compiles, loads, warms up
+    best, spent, rounds = round_of(1), 0.0, 0
+    calls = max(1, min(1000, int(5e-3 / best))) if device == "cuda" else 1
+    while rounds < 3 or spent < budget:
+        seconds = round_of(calls)
+        best, spent, rounds = min(best, seconds), spent + seconds * calls, rounds + 1
+    return best
+
+
+def attention_kinds(options, heads, length):
+    """(name, function of q, k, v, its own parameters) of every attention to time."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.nn.functional import scaled_dot_product_attention
+
+    def sdpa(backend):
+        def run(q, k, v):
+            with sdpa_kernel(backend):
+                return scaled_dot_product_attention(q, k, v, is_causal=True)
+        return run
+
+    backends = {"flash": SDPBackend.FLASH_ATTENTION}
+    if options.device == "cuda":
+        backends["cudnn"] = SDPBackend.CUDNN_ATTENTION
+    for name, backend in backends.items():
+        yield f"sdpa {name}", sdpa(backend), []
+
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+    flex = torch.compile(flex_attention)
+    mask = create_block_mask(lambda b, h, i, j: i >= j, None, None, length, length,
+                             device=options.device)
+    yield "flex softmax", lambda q, k, v: flex(q, k, v, block_mask=mask), []
+    scale = torch.full((heads,), 0.43, device=options.device, requires_grad=True)
+    logs = torch.log(torch.arange(1, length + 1, device=options.device, dtype=torch.float32))
+
+    def ssmax(score, b, h, i, j):
+        return score * scale[h] * logs[i]
+    yield "flex ssmax", lambda q, k, v: flex(q, k, v, score_mod=ssmax, block_mask=mask), [scale]
+
+
+def measure_attention(options, length, head_size):
+    heads = max(1, options.attention_width // head_size)
+    batch = max(1, options.attention_tokens // length)
+    q, k, v, dout = (torch.randn(batch, heads, length, head_size, device=options.device,
+                                 dtype=torch.bfloat16) for _ in range(4))
+    flop = 2.0 * batch * heads * length * length * head_size
+    for name, run, parameters in attention_kinds(options, heads, length):
+        result = {"name": name, "length": length, "head_size": head_size, "heads": heads,
+                  "batch": batch}
+        try:
+            with torch.no_grad():
+                seconds = seconds_of(options.device, lambda: run(q, k, v), options.attention_seconds)
+            result.update(forward_seconds=seconds, forward_tflops=flop / seconds / 1e12)
+            for tensor in (q, k, v):
+                tensor.requires_grad_()
+            out = run(q, k, v)
+            seconds = seconds_of(
+                options.device, lambda: torch.autograd.grad(out, [q, k, v, *parameters], dout,
+                                                            retain_graph=True),
+                options.attention_seconds)
+            result.update(backward_seconds=seconds, backward_tflops=2.5 * flop / seconds / 1e12)
+        except Exception as error:  # a backend that does not take the shape, by many kinds of error
+            result["error"] = str(error).strip().splitlines()[0][:200]
+        for tensor in (q, k, v):
+            tensor.requires_grad_(False)
+        print(json.dumps(result), flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -169,6 +251,12 @@ def main():
     parser.add_argument("--seconds", type=float, default=60, help="per variant, after the warm-up")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS, metavar="NAME")
     parser.add_argument("--matmul-limit", action="store_true")
+    parser.add_argument("--attention", action="store_true")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[1024, 4096, 16384])
+    parser.add_argument("--head-sizes", type=int, nargs="+", default=[64, 128])
+    for name, value in (("attention-width", 2048), ("attention-tokens", 16384)):
+        parser.add_argument("--" + name, type=int, default=value, help=f"default {value}")
+    parser.add_argument("--attention-seconds", type=float, default=0.1, help="each; default 0.1")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -176,6 +264,11 @@ def main():
         torch.backends.cuda.matmul.allow_tf32 = True
     if options.matmul_limit:
         print(json.dumps(matmul_limit(options)), flush=True)
+        return
+    if options.attention:
+        for length in options.lengths:
+            for head_size in options.head_sizes:
+                measure_attention(options, length, head_size)
         return
     for variant in options.variants:
         print(json.dumps(measure(options, variant)), flush=True)
