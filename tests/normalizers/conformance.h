@@ -6,7 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "normalizers/entmax/entmax.h"
+#include "normalizers/log_n/log_n.h"
 #include "normalizers/registry.h"
+#include "normalizers/sink/sink.h"
+#include "normalizers/temperature/temperature.h"
 #include "support/attention_case.h"
 
 /// What the conformance tests of normalizers share on all devices.
@@ -38,6 +42,17 @@ inline void vary(const base::SectionInfo& info, const std::function<void*()>& ob
   } else {
     rest();
   }
+}
+
+/// Options with numbers at which small cases see more than the trivial part of the formula.
+inline std::vector<base::AnySection> telling_options(const std::string& kind) {
+  using namespace normalizers;
+  const auto section = [](const auto& options) { return base::AnySection::of(options); };
+  if (kind == "temperature") return {section(temperature::Options{0.3, 4})};
+  if (kind == "log_n") return {section(log_n::Options{3})};
+  if (kind == "entmax") return {section(entmax::Options{2.0}), section(entmax::Options{1.25})};
+  if (kind == "sink") return {section(sink::Options{false, -1.5, {}})};
+  return {};
 }
 
 struct Scenario {

@@ -24,18 +24,7 @@ std::vector<base::AnySection> variants(const kernels::NormalizerEntry& entry) {
   base::AnySection section = entry.options();
   test::vary(
       section.info(), [&] { return section.object(); }, 0, [&] { all.push_back(section); });
-  // Numbers at which small cases see more than the trivial part of the formula.
-  if (entry.kind == "temperature") {
-    all.push_back(base::AnySection::of(normalizers::temperature::Options{0.3, 4}));
-  }
-  if (entry.kind == "log_n") all.push_back(base::AnySection::of(normalizers::log_n::Options{3}));
-  if (entry.kind == "entmax") {
-    all.push_back(base::AnySection::of(normalizers::entmax::Options{2.0}));
-    all.push_back(base::AnySection::of(normalizers::entmax::Options{1.25}));
-  }
-  if (entry.kind == "sink") {
-    all.push_back(base::AnySection::of(normalizers::sink::Options{false, -1.5, {}}));
-  }
+  for (auto& options : test::telling_options(entry.kind)) all.push_back(std::move(options));
   return all;
 }
 

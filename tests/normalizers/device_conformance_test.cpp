@@ -2,12 +2,8 @@
 
 #include "device/gpus.h"
 #include "normalizers/conformance.h"
-#include "normalizers/entmax/entmax.h"
-#include "normalizers/log_n/log_n.h"
 #include "normalizers/self_adjust/self_adjust.h"
-#include "normalizers/sink/sink.h"
 #include "normalizers/ssmax/ssmax.h"
-#include "normalizers/temperature/temperature.h"
 
 /// Every normalizer on a GPU, or on the emulated one, against double on the CPU.
 namespace ssmax {
@@ -29,11 +25,7 @@ std::vector<base::AnySection> variants(const std::string& kind) {
   const auto section = [](const auto& options) { return base::AnySection::of(options); };
   std::vector<base::AnySection> all{normalizers::find(kind).options()};
   if (kind == "ssmax") all = {section(normalizers::ssmax::Options{.bias = true})};
-  // Numbers at which small cases see more than the trivial part of the formula.
-  if (kind == "temperature") all = {section(normalizers::temperature::Options{0.3, 4})};
-  if (kind == "log_n") all = {section(normalizers::log_n::Options{3})};
-  if (kind == "entmax") all.push_back(section(normalizers::entmax::Options{2.0}));
-  if (kind == "sink") all.push_back(section(normalizers::sink::Options{false, -1.5, {}}));
+  for (auto& options : test::telling_options(kind)) all.push_back(std::move(options));
   if (kind == "self_adjust") {
     using normalizers::self_adjust::Options;
     using normalizers::self_adjust::Variant;
