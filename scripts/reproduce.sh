@@ -72,7 +72,7 @@ case "$scale" in
   mini)
     length=128 vocabulary=1024 examples=10000 trials=20 sequences=64 attention_trials=100
     needle_contexts=128,256,512,1024,1280,2048 attention_context=512 position_length=2048 rows=8
-    thetas=(10000 40000 100000 500000) theta=100000
+    thetas=(10000 40000 100000 250000 500000)
     choices=1000 ;;
   small)
     length=512 vocabulary=50257 examples=20000 trials=20 sequences=64 attention_trials=100
