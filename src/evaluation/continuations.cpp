@@ -103,11 +103,12 @@ class Pass {
     kernels::cast(stream, wide, logits);
     device::copy(stream, device::view(host_logits_.data(), wide.shape()), wide);
     stream.synchronize();
-    const std::int64_t vocab = logits.extent(1);
+    const std::int64_t vocab = model_.config().vocab_size;
+    const std::int64_t stride = logits.extent(1);
     for (std::int64_t row = 0; row < logits.extent(0); ++row) {
       const auto i = static_cast<std::size_t>(first + row);
       if (targets[i] == kernels::kIgnoredTarget) continue;
-      const auto begin = host_logits_.begin() + row * vocab;
+      const auto begin = host_logits_.begin() + row * stride;
       likeliest_[i] = static_cast<std::int32_t>(std::max_element(begin, begin + vocab) - begin);
     }
   }
@@ -119,7 +120,7 @@ class Pass {
   std::unique_ptr<model::Activations> activations_;
   device::Tensor tokens_, targets_;  // (B, T) i32
   device::Tensor wide_losses_;       // (B T) f64
-  device::Tensor logits_;            // (rows at a time, V) f32
+  device::Tensor logits_;            // (rows at a time, S) f32
   std::vector<float> host_logits_;
   std::vector<double> losses_;
   std::vector<std::int32_t> likeliest_;

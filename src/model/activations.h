@@ -17,7 +17,7 @@ using device::Stream;
 using device::Tensor;
 
 // B batch, T time, M = B T rows, H heads, G key/value heads, D head size, C channels, F MLP width,
-// V vocabulary.
+// V vocabulary, S padded_vocabulary(V).
 
 enum class Purpose : std::uint8_t { training, evaluation };
 
@@ -78,7 +78,7 @@ struct Activations {
   Tensor output;                       // (M, C) residual stream after the last block
   kernels::LayerNormSaved final_norm;  // (M)
   Tensor final_normed;                 // (M, C)
-  Tensor logits;                       // (rows at a time, V)
+  Tensor logits;                       // (rows at a time, S)
   Tensor losses;                       // (M) nats
   GradientBuffers gradients;
   Tensor rope_table;    // (positions, D), empty without RoPE
@@ -91,7 +91,7 @@ struct Activations {
 };
 
 /// Rows of logits that are held at a time.
-std::int64_t logits_rows(std::int64_t rows, std::int64_t vocab_size);
+std::int64_t logits_rows(device::Device device, std::int64_t rows, std::int64_t columns);
 
 /// Press, Smith and Lewis, "Train Short, Test Long", 2022: slopes 2^(-8 i / H), i = 1..H, for H a
 /// power of two, and the paper's interleaving otherwise.

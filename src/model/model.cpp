@@ -81,7 +81,7 @@ void Model::forward_blocks(Stream& stream, Activations& activations, const Const
 void Model::forward(Stream& stream, Activations& activations, const TokenBatch& batch,
                     const LogitsVisitor& visit) const {
   forward_blocks(stream, activations, batch.tokens, {batch.first_key, 0}, nullptr, {});
-  const ConstTensor output = parts_.parameters->weight(parts_.layout.output);
+  const ConstTensor output = parts_.parameters->padded_weight(parts_.layout.output);
   const ConstTensor targets = batch.targets.reshaped({activations.rows()});
   const std::int64_t step = activations.logits.extent(0);
   for (std::int64_t row = 0; row < activations.rows(); row += step) {
@@ -90,15 +90,15 @@ void Model::forward(Stream& stream, Activations& activations, const TokenBatch& 
     kernels::linear(stream, logits, activations.final_normed.rows(row, count), output, {});
     if (visit) visit(row, logits);
     kernels::cross_entropy(stream, activations.losses.rows(row, count), logits,
-                           targets.rows(row, count));
+                           targets.rows(row, count), config().vocab_size);
   }
 }
 
 void Model::forward_for_training(Stream& stream, Activations& activations, const TokenBatch& batch,
                                  double loss_scale) const {
   forward_blocks(stream, activations, batch.tokens, {batch.first_key, 0}, nullptr, {});
-  const ConstTensor output = parts_.parameters->weight(parts_.layout.output);
-  const Tensor doutput = parts_.parameters->gradient(parts_.layout.output);
+  const ConstTensor output = parts_.parameters->padded_weight(parts_.layout.output);
+  const Tensor doutput = parts_.parameters->padded_gradient(parts_.layout.output);
   const ConstTensor targets = batch.targets.reshaped({activations.rows()});
   const std::int64_t step = activations.logits.extent(0);
   for (std::int64_t row = 0; row < activations.rows(); row += step) {
@@ -107,7 +107,7 @@ void Model::forward_for_training(Stream& stream, Activations& activations, const
     const ConstTensor normed = activations.final_normed.rows(row, count);
     kernels::linear(stream, logits, normed, output, {});
     kernels::cross_entropy_with_gradient(stream, activations.losses.rows(row, count), logits,
-                                         targets.rows(row, count), loss_scale);
+                                         targets.rows(row, count), config().vocab_size, loss_scale);
     kernels::linear_input_gradient(stream, activations.gradients.normed.rows(row, count), logits,
                                    output);
     kernels::linear_weight_gradient(stream, doutput, {}, logits, normed);

@@ -18,7 +18,8 @@ struct TokenBatch {
 /// Told when the gradients of a section of the ParameterSet are complete, last section first.
 using GradientsReady = std::function<void(int section)>;
 
-/// Looks at the logits (rows, V) of rows from `first_row` on, which the next rows overwrite.
+/// Looks at the logits (rows, S) of rows from `first_row` on, which the next rows overwrite;
+/// columns behind the vocabulary mean nothing.
 using LogitsVisitor = std::function<void(std::int64_t first_row, const ConstTensor& logits)>;
 
 /// A GPT: weights, and how to go forward and backward through them.

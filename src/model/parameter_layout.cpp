@@ -148,6 +148,8 @@ ParameterLayout make_parameter_layout(const ModelConfig& config,
   layout.output = config.tie_word_embeddings
                       ? layout.token_embedding
                       : builder.add("lm_head.weight", Shape{config.vocab_size, c}, matrix);
+  layout.specs[static_cast<std::size_t>(layout.output)].padded_rows =
+      padded_vocabulary(config.vocab_size);
   return layout;
 }
 

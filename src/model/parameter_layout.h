@@ -32,6 +32,13 @@ struct BlockParameters {
   std::vector<int> normalizer;  ///< in the order of AttentionNormalizer::parameters()
 };
 
+/// Rows of the output layer in memory, and of logits: 16-byte accesses and whole tiles of a GPU's
+/// matrix products need extents that a vocabulary of 50,257 does not have.
+constexpr std::int64_t padded_vocabulary(std::int64_t vocab_size) {
+  constexpr std::int64_t kMultiple = 64;
+  return (vocab_size + kMultiple - 1) / kMultiple * kMultiple;
+}
+
 /// Where every parameter of the architecture is. Sections: 0 embeddings and parameters shared by
 /// all layers, 1 + i block i, last the final norm and the output layer.
 struct ParameterLayout {

@@ -34,13 +34,23 @@ void check(const std::vector<ParameterSpec>& specs) {
     const ParameterSpec& spec = specs[i];
     if (!names.insert(spec.name).second) fail(spec, "the name comes twice");
     if (spec.shape.rank() == 0 || spec.shape.elements() == 0) fail(spec, "the shape is empty");
+    if (spec.padded_rows != 0 && spec.padded_rows < spec.shape[0])
+      fail(spec, "has fewer padded rows than rows");
     if (spec.section < (i == 0 ? 0 : specs[i - 1].section)) fail(spec, "sections must not fall");
     if (!spec.packed) continue;
-    if (i == 0 || specs[i - 1].section != spec.section ||
+    if (i == 0 || specs[i - 1].section != spec.section || specs[i - 1].padded_rows != 0 ||
         !same_rows(specs[i - 1].shape, spec.shape)) {
-      fail(spec, "packed needs a predecessor of the same section, rank and row length");
+      fail(spec, "packed needs a predecessor of the same section, rank and row length, not padded");
     }
   }
+}
+
+/// With its padding.
+Shape stored_shape(const ParameterSpec& spec) {
+  std::int64_t extents[Shape::kMaxRank] = {};
+  std::ranges::copy(spec.shape.extents(), extents);
+  extents[0] = std::max(extents[0], spec.padded_rows);
+  return Shape(std::span<const std::int64_t>(extents, static_cast<std::size_t>(spec.shape.rank())));
 }
 
 /// A planning arena gives views without memory, and a null pointer has no offsets.
@@ -85,8 +95,8 @@ void ParameterSet::lay_out() {
     }
     const std::int64_t begin = spec.packed ? end : aligned(end);
     while (sections() <= spec.section) section_ranges_.push_back({begin, begin});
-    end = begin + spec.shape.elements();
-    ranges_.push_back({begin, end});
+    end = begin + stored_shape(spec).elements();
+    ranges_.push_back({begin, begin + spec.shape.elements()});
   }
   flat_elements_ =
       section_begin + base::div_up(end - section_begin, section_alignment) * section_alignment;
@@ -175,6 +185,13 @@ Tensor ParameterSet::slice(const Tensor& flat, int index, int count) const {
   }
   const Shape whole(std::span<const std::int64_t>(extents, static_cast<std::size_t>(shape.rank())));
   return part_of(flat, ranges_[first].begin, whole.elements()).reshaped(whole);
+}
+
+Tensor ParameterSet::padded_slice(const Tensor& flat, int index) const {
+  if (flat.empty()) return {};
+  const auto i = static_cast<std::size_t>(index);
+  const Shape whole = stored_shape(specs_[i]);
+  return part_of(flat, ranges_[i].begin, whole.elements()).reshaped(whole);
 }
 
 void ParameterSet::initialize(Stream& stream, std::uint64_t seed) const {

@@ -37,6 +37,9 @@ struct ParameterSpec {
   int section = 0;      ///< gradients become ready section by section; see ParameterSet::section
   bool packed = false;  ///< follows its predecessor without a gap, so that both form one matrix
   bool exact = false;   ///< kernels read the f32 weight itself, never a bf16 copy
+  /// Rows in the flat arrays, those behind the shape's own zeros; 0 = the shape's. Matrix products
+  /// over them all have the extents that suit a GPU, whatever the size of the vocabulary.
+  std::int64_t padded_rows = 0;
 
   /// Weight decay is for matrices only.
   bool decays() const { return shape.rank() >= 2; }
@@ -88,7 +91,8 @@ class ParameterSet {
  public:
   /// Specs must come with non-decreasing sections. Sections and unpacked parameters start at a
   /// multiple of kAlignment elements, and a section is a multiple of kAlignment * ranks long; gaps
-  /// hold zeros. A packed parameter shares section, rank and row length with its predecessor.
+  /// hold zeros. A packed parameter shares section, rank and row length with its predecessor, which
+  /// is not padded.
   /// Mistakes in the list throw std::logic_error.
   static constexpr std::int64_t kAlignment = 32;
 
@@ -130,6 +134,9 @@ class ParameterSet {
   /// The f32 (f64) values of a parameter that is `exact`.
   Tensor exact_weight(int index) const;
   Tensor gradient(int index) const { return slice(gradients_, index); }
+  /// With all padded_rows.
+  ConstTensor padded_weight(int index) const { return padded_slice(compute_, index); }
+  Tensor padded_gradient(int index) const { return padded_slice(gradients_, index); }
   /// `count` packed parameters from `index` as one matrix: rows add up.
   ConstTensor packed_weight(int index, int count) const { return slice(compute_, index, count); }
   Tensor packed_gradient(int index, int count) const { return slice(gradients_, index, count); }
@@ -158,6 +165,7 @@ class ParameterSet {
  private:
   void lay_out();
   void find_pieces();
+  Tensor padded_slice(const Tensor& flat, int index) const;
   void allocate(DType compute, Arena& arena);
   void store(Stream& stream, int index, std::int64_t begin, const ConstTensor& values) const;
   void refresh_compute(Stream& stream, const Piece& piece) const;

@@ -55,6 +55,9 @@ Trained run_once(DType dtype, Recompute recompute, const std::string& normalizer
   model.backward(stream, activations, batch, [&](int section) { sections.push_back(section); });
   EXPECT_EQ(sections, (std::vector<int>{4, 3, 2, 1, 0}));
   const Tensor gradients = model.parameters().flat_gradients();
+  const Tensor behind =
+      model.parameters().padded_gradient(model.parts().layout.output).rows(97, 31);
+  EXPECT_EQ(values_of(behind), std::vector<double>(31 * 32, 0.0)) << "behind the vocabulary";
   Trained result{values_of(activations.losses), {}};
   result.gradients.resize(static_cast<std::size_t>(gradients.bytes()));
   std::memcpy(result.gradients.data(), gradients.raw(), result.gradients.size());

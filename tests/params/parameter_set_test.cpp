@@ -68,6 +68,31 @@ TEST(ParameterSet, PackedParametersAreOneMatrix) {
   EXPECT_EQ(set.packed_gradient(1, 3).rows(4, 2).raw(), set.gradient(2).raw());
 }
 
+TEST(ParameterSet, PaddedRowsAreZerosBehindTheParameter) {
+  Arena arena;
+  std::vector<ParameterSpec> specs = small_model();
+  specs[0].padded_rows = 16;
+  const ParameterSet set(specs, DType::bf16, Gradients::allocate, arena);
+  EXPECT_EQ(set.weight(0).shape(), (Shape{5, 3}));
+  EXPECT_EQ(set.padded_weight(0).shape(), (Shape{16, 3}));
+  EXPECT_EQ(set.padded_gradient(0).shape(), (Shape{16, 3}));
+  EXPECT_EQ(set.padded_weight(0).raw(), set.weight(0).raw());
+  EXPECT_EQ(set.range(0).end, 15);
+  EXPECT_EQ(set.range(1).begin, 64) << "behind 48 elements";
+  EXPECT_EQ(set.parameter_elements(), 15 + 12 + 6 + 6 + 40 + 33);
+  Stream stream;
+  set.initialize(stream, 7);
+  const auto* weights = set.padded_weight(0).data<device::Bf16>();
+  for (int i = 0; i < 48; ++i) EXPECT_EQ(static_cast<float>(weights[i]) == 0.0F, i >= 15) << i;
+
+  specs[1].packed = true;
+  specs[1].section = 0;
+  EXPECT_THROW(ParameterSet(specs, DType::f32, Gradients::none, arena), std::logic_error);
+  specs = small_model();
+  specs[0].padded_rows = 4;
+  EXPECT_THROW(ParameterSet(specs, DType::f32, Gradients::none, arena), std::logic_error);
+}
+
 TEST(ParameterSet, FindsByName) {
   Arena arena;
   const ParameterSet set(small_model(), DType::f32, Gradients::none, arena);

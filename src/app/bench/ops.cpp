@@ -10,6 +10,7 @@
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/swiglu/swiglu.h"
+#include "model/parameter_layout.h"
 
 // M tokens, C channels, F width of the MLP, V vocabulary.
 
@@ -53,7 +54,7 @@ void bench_linear(Bench& bench) {
   for (const auto& [name, K, N] :
        {Matrix{"qkv", o.hidden, 3 * o.hidden}, Matrix{"output", o.hidden, o.hidden},
         Matrix{"gate_up", o.hidden, 2 * o.intermediate}, Matrix{"down", o.intermediate, o.hidden},
-        Matrix{"lm_head", o.hidden, o.vocabulary}}) {
+        Matrix{"lm_head", o.hidden, model::padded_vocabulary(o.vocabulary)}}) {
     const std::int64_t M = o.tokens;
     const Tensor x = bench.activation({M, K});
     const Tensor weight = bench.activation({N, K});
@@ -176,16 +177,20 @@ void bench_embedding(Bench& bench) {
 void bench_cross_entropy(Bench& bench) {
   const BenchOptions& o = bench.options();
   const Tensor targets = bench.tokens({o.tokens});
-  const Tensor logits = bench.activation({o.tokens, o.vocabulary});
+  const Tensor logits = bench.activation({o.tokens, model::padded_vocabulary(o.vocabulary)});
   const Tensor losses = bench.f32({o.tokens});
   const std::string shape = extents(o.tokens, o.vocabulary);
   const double pass = product(o.tokens, o.vocabulary) * bench.element_bytes();
-  bench.report({"cross_entropy", shape,
-                [&] { kernels::cross_entropy(bench.stream(), losses, logits, targets); }, pass});
   bench.report(
-      {"cross_entropy with gradient", shape,
-       [&] { kernels::cross_entropy_with_gradient(bench.stream(), losses, logits, targets, 1e-3); },
-       2 * pass});
+      {"cross_entropy", shape,
+       [&] { kernels::cross_entropy(bench.stream(), losses, logits, targets, o.vocabulary); },
+       pass});
+  bench.report({"cross_entropy with gradient", shape,
+                [&] {
+                  kernels::cross_entropy_with_gradient(bench.stream(), losses, logits, targets,
+                                                       o.vocabulary, 1e-3);
+                },
+                2 * pass});
 }
 
 void bench_norm_squared(Bench& bench) {

@@ -84,8 +84,8 @@ void gradient_row(T* x, const RowSum& row, std::int32_t target, std::int64_t V, 
 }  // namespace
 
 void cross_entropy(Stream& /*stream*/, const Tensor& losses, const ConstTensor& logits,
-                   const ConstTensor& targets) {
-  const std::int64_t V = row_size(logits);
+                   const ConstTensor& targets, std::int64_t V) {
+  const std::int64_t S = row_size(logits);
   const auto* ids = targets.data<std::int32_t>();
   device::dispatch(logits.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
@@ -96,7 +96,7 @@ void cross_entropy(Stream& /*stream*/, const Tensor& losses, const ConstTensor& 
                          [&](std::int64_t begin, std::int64_t end) {
                            for (std::int64_t m = begin; m < end; ++m) {
                              assert(ids[m] >= kIgnoredTarget && ids[m] < V);
-                             const T* row = from + m * V;
+                             const T* row = from + m * S;
                              if constexpr (std::is_same_v<T, double>) {
                                to[m] = plain::cross_entropy(row, ids[m], V);
                              } else if (ids[m] == kIgnoredTarget) {
@@ -110,8 +110,8 @@ void cross_entropy(Stream& /*stream*/, const Tensor& losses, const ConstTensor& 
 }
 
 void cross_entropy_with_gradient(Stream& /*stream*/, const Tensor& losses, const Tensor& logits,
-                                 const ConstTensor& targets, double scale) {
-  const std::int64_t V = row_size(logits);
+                                 const ConstTensor& targets, std::int64_t V, double scale) {
+  const std::int64_t S = row_size(logits);
   const auto* ids = targets.data<std::int32_t>();
   device::dispatch(logits.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::type;
@@ -122,7 +122,8 @@ void cross_entropy_with_gradient(Stream& /*stream*/, const Tensor& losses, const
                          [&](std::int64_t begin, std::int64_t end) {
                            for (std::int64_t m = begin; m < end; ++m) {
                              assert(ids[m] >= kIgnoredTarget && ids[m] < V);
-                             T* row = from + m * V;
+                             T* row = from + m * S;
+                             std::fill(row + V, row + S, T{});
                              if constexpr (std::is_same_v<T, double>) {
                                to[m] = plain::cross_entropy(row, ids[m], V);
                                plain::cross_entropy_gradient(row, ids[m], V, scale);

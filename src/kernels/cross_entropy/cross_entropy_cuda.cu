@@ -53,16 +53,16 @@ enum class Gradient : std::uint8_t { none, in_place };
 template <Gradient kGradient, class T>
 __global__ void __launch_bounds__(kThreads)
     cross_entropy_kernel(float* losses, T* logits, const std::int32_t* targets, std::int64_t V,
-                         double scale) {
+                         std::int64_t S, double scale) {
   constexpr int kPack = device::kPackSize<T>;
   const std::int64_t m = blockIdx.x;
-  T* row = logits + m * V;
+  T* row = logits + m * S;
   const std::int32_t target = targets[m];
   if (target == kIgnoredTarget) {
     if (threadIdx.x == 0) losses[m] = 0.0F;
     if constexpr (kGradient == Gradient::in_place) {
       for_row(
-          row, V, [&](std::int64_t i) { device::store_one(row + i, 0.0F); },
+          row, S, [&](std::int64_t i) { device::store_one(row + i, 0.0F); },
           [&](std::int64_t i) { device::store_values<kPack>(row + i, device::Values<kPack>{}); });
     }
     return;
@@ -82,6 +82,7 @@ __global__ void __launch_bounds__(kThreads)
   if constexpr (kGradient == Gradient::in_place) {
     const auto factor = static_cast<float>(scale / static_cast<double>(sum));
     __syncthreads();  // every thread has read the target's logit
+    for (std::int64_t i = V + threadIdx.x; i < S; i += kThreads) device::store_one(row + i, 0.0F);
     for_row(
         row, V,
         [&](std::int64_t i) {
@@ -105,22 +106,23 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void cross_entropy(Stream& stream, const Tensor& losses, const ConstTensor& logits,
-                   const ConstTensor& targets) {
+                   const ConstTensor& targets, std::int64_t vocabulary) {
   dispatch(logits.dtype(), "cross_entropy", [&]<class T>(device::Tag<T>) {
     device::launch_kernel<cross_entropy_kernel<Gradient::none, T>>(
         stream, {.grid = device::blocks_for(row_count(logits), 1), .block = kThreads},
         losses.data<float>(), const_cast<T*>(logits.data<T>()), targets.data<std::int32_t>(),
-        row_size(logits), 0.0);
+        vocabulary, row_size(logits), 0.0);
   });
 }
 
 void cross_entropy_with_gradient(Stream& stream, const Tensor& losses, const Tensor& logits,
-                                 const ConstTensor& targets, double scale) {
+                                 const ConstTensor& targets, std::int64_t vocabulary,
+                                 double scale) {
   dispatch(logits.dtype(), "cross_entropy", [&]<class T>(device::Tag<T>) {
     device::launch_kernel<cross_entropy_kernel<Gradient::in_place, T>>(
         stream, {.grid = device::blocks_for(row_count(logits), 1), .block = kThreads},
-        losses.data<float>(), logits.data<T>(), targets.data<std::int32_t>(), row_size(logits),
-        scale);
+        losses.data<float>(), logits.data<T>(), targets.data<std::int32_t>(), vocabulary,
+        row_size(logits), scale);
   });
 }
 

@@ -6,17 +6,17 @@ namespace ssmax::kernels {
 
 namespace cpu {
 void cross_entropy(Stream& stream, const Tensor& losses, const ConstTensor& logits,
-                   const ConstTensor& targets);
+                   const ConstTensor& targets, std::int64_t vocabulary);
 void cross_entropy_with_gradient(Stream& stream, const Tensor& losses, const Tensor& logits,
-                                 const ConstTensor& targets, double scale);
+                                 const ConstTensor& targets, std::int64_t vocabulary, double scale);
 }  // namespace cpu
 
 namespace cuda {
 [[gnu::weak]] void cross_entropy(Stream& stream, const Tensor& losses, const ConstTensor& logits,
-                                 const ConstTensor& targets);
+                                 const ConstTensor& targets, std::int64_t vocabulary);
 [[gnu::weak]] void cross_entropy_with_gradient(Stream& stream, const Tensor& losses,
                                                const Tensor& logits, const ConstTensor& targets,
-                                               double scale);
+                                               std::int64_t vocabulary, double scale);
 }  // namespace cuda
 
 }  // namespace ssmax::kernels
