@@ -26,4 +26,8 @@ namespace ssmax::device::cuda {
 [[gnu::weak]] void release(int gpu, void* data);
 [[gnu::weak]] std::int64_t available_bytes(int gpu);
 
+/// Of NVTX; `number` is shown beside the name unless it is below 0.
+[[gnu::weak]] void begin_range(const char* name, std::int64_t number);
+[[gnu::weak]] void end_range();
+
 }  // namespace ssmax::device::cuda

@@ -1,5 +1,6 @@
 #include "model/block.h"
 
+#include "device/range.h"
 #include "kernels/cast/cast.h"
 #include "kernels/gelu/gelu.h"
 #include "kernels/linear/linear.h"
@@ -109,6 +110,7 @@ void append_to_cache(Stream& stream, const Architecture& model, const BlockActiv
 void attend(Stream& stream, const Architecture& model, int index, const BlockActivations& a,
             const Activations& all, const RowPlaces& places, const BlockCache* cache,
             const AttentionVisitor& visit) {
+  const device::Range range("attention");
   const auto& weights = model.normalizer_weights[static_cast<std::size_t>(index)];
   model.normalizer->row_scale(stream, a.row_scale, weights, row_lengths(all, places));
   const kernels::AttentionInputs inputs = attention_inputs(model, a, all, places, cache);
@@ -119,6 +121,7 @@ void attend(Stream& stream, const Architecture& model, int index, const BlockAct
 
 void attend_backward(Stream& stream, const Architecture& model, int index,
                      const BlockActivations& a, const Activations& all, const RowPlaces& places) {
+  const device::Range range("attention backward");
   const std::int64_t h = model.config.heads();
   const std::int64_t g = model.config.key_value_heads();
   const GradientBuffers& buffers = all.gradients;

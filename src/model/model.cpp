@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "device/range.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/linear/linear.h"
@@ -70,6 +71,7 @@ void Model::forward_blocks(Stream& stream, Activations& activations, const Const
                      set.weight(layout.token_embedding), positions, places.first_position);
   for (int index = 0; index < config().num_hidden_layers; ++index) {
     const auto i = static_cast<std::size_t>(index);
+    const device::Range range("block forward", index);
     enter_block(stream, activations, index);
     block_forward(stream, parts_, index, activations.blocks[i], activations.delta, activations,
                   places, caches == nullptr ? nullptr : &(*caches)[i], visit);
@@ -96,8 +98,10 @@ void Model::forward(Stream& stream, Activations& activations, const TokenBatch& 
 
 void Model::forward_for_training(Stream& stream, Activations& activations, const TokenBatch& batch,
                                  double loss_scale) const {
+  const device::Range whole("forward");
   forward_blocks(stream, activations, batch.tokens, {batch.first_key, 0}, nullptr, {});
   const ConstTensor output = parts_.parameters->padded_weight(parts_.layout.output);
+  const device::Range range("output layer");
   const Tensor doutput = parts_.parameters->padded_gradient(parts_.layout.output);
   const ConstTensor targets = batch.targets.reshaped({activations.rows()});
   const std::int64_t step = activations.logits.extent(0);
@@ -116,6 +120,7 @@ void Model::forward_for_training(Stream& stream, Activations& activations, const
 
 void Model::backward(Stream& stream, Activations& activations, const TokenBatch& batch,
                      const GradientsReady& ready) const {
+  const device::Range whole("backward");
   const ParameterLayout& layout = parts_.layout;
   const params::ParameterSet& set = *parts_.parameters;
   const RowPlaces places{batch.first_key, 0};
@@ -129,6 +134,7 @@ void Model::backward(Stream& stream, Activations& activations, const TokenBatch&
   tell(layout.section_of_head());
   for (int index = static_cast<int>(config().num_hidden_layers) - 1; index >= 0; --index) {
     const BlockActivations& a = activations.blocks[static_cast<std::size_t>(index)];
+    const device::Range range("block backward", index);
     if (activations.options.recompute == Recompute::block) {
       const NormParameters& p = layout.blocks[static_cast<std::size_t>(index)].attention_norm;
       norm(stream, parts_, p, a.normed1, a.norm1, a.input);

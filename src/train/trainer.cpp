@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "comm/agreement.h"
+#include "device/range.h"
 #include "device/to_host.h"
 #include "kernels/loss_total/loss_total.h"
 #include "optim/schedule.h"
@@ -146,6 +147,7 @@ void Trainer::run(const StopSignals& signals, Watchdog& watchdog) {
 }
 
 StepReport Trainer::step(const StopSignals& signals, Watchdog& watchdog) {
+  const device::Range range("step", step_ + 1);
   StepReport report;
   report.learning_rate = optim::learning_rate(config_.schedule, config_.optimizer.learning_rate,
                                               step_, config_.training.steps);
@@ -164,6 +166,7 @@ StepReport Trainer::step(const StopSignals& signals, Watchdog& watchdog) {
   report.gradient_norm = state_->optimizer.read(stream_).gradient_norm;
   report.verdict = comm::alike([&] { return guard_.judge(report.loss, report.gradient_norm); });
   if (report.verdict == optim::Verdict::accept) {
+    const device::Range update("optimizer");
     state_->optimizer.update(stream_, report.learning_rate);
     exchange_->share_weights();
   }
@@ -183,6 +186,7 @@ void Trainer::forward_backward(Watchdog& watchdog) {
   device::fill_zero(stream_, state_->loss_total);
   for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
     const bool last = micro + 1 == micro_batches;
+    const device::Range range("micro-batch", micro);
     const model::TokenBatch batch = evaluation::upload(stream_, loader_->next(), state_->tokens,
                                                        state_->targets, state_->first_key);
     state_->model.forward_for_training(stream_, state_->activations, batch, loss_scale);
@@ -245,6 +249,7 @@ bool Trainer::validation_due() const {
 }
 
 void Trainer::validate(Watchdog& watchdog) {
+  const device::Range range("validation", step_);
   const Watchdog::Section section(watchdog, "validation", config_.training.hang_timeout_seconds);
   const bool done = files_ && files_->metrics->has(MetricsEvent::validation, step_);
   if (!ranks_.agree(!done)) return;

@@ -3,6 +3,7 @@
 #include "checkpoint/load.h"
 #include "checkpoint/match.h"
 #include "comm/agreement.h"
+#include "device/range.h"
 #include "kernels/linear/matmul_limit.h"
 #include "train/trainer.h"
 
@@ -261,6 +262,7 @@ checkpoint::Manifest Trainer::manifest() const {
 
 void Trainer::save() {
   if (saved_step_ == step_) return;
+  const device::Range range("checkpoint", step_);
   stream_.synchronize();
   check_replicas(ranks_, state_->model.parameters());
   const params::ParameterSet& set = state_->model.parameters();
