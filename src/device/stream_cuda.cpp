@@ -6,6 +6,7 @@
 #include "base/checked.h"
 #include "device/cuda_backend.h"
 #include "device/cuda_check.h"
+#include "device/gpu_memory.h"
 #include "device/queue.h"
 #include "device/workspace_cuda.h"
 
@@ -13,7 +14,6 @@ namespace ssmax::device::cuda {
 
 namespace {
 
-constexpr std::int64_t kSlotBytes = std::int64_t{4} << 20;
 constexpr std::size_t kMostGpus = 16;
 
 /// Pinned memory that a transfer passes through; busy until the event.
@@ -26,7 +26,7 @@ struct Slot {
       CUDA_CHECK(cudaEventSynchronize(done));
       return;
     }
-    CUDA_CHECK(cudaMallocHost(&data, static_cast<std::size_t>(kSlotBytes)));
+    CUDA_CHECK(cudaMallocHost(&data, static_cast<std::size_t>(kStagingSlotBytes)));
     CUDA_CHECK(cudaEventCreateWithFlags(&done, cudaEventDisableTiming));
   }
 };
@@ -62,8 +62,8 @@ void queue_copy(Queue* queue, void* to, const void* from, std::int64_t bytes, cu
 void upload(Queue* queue, char* to, const char* from, std::int64_t bytes) {
   Slots& slots = staging(queue->gpu).up;
   const std::lock_guard lock(slots.mutex);
-  for (std::int64_t begin = 0; begin < bytes; begin += kSlotBytes) {
-    const std::int64_t count = std::min(kSlotBytes, bytes - begin);
+  for (std::int64_t begin = 0; begin < bytes; begin += kStagingSlotBytes) {
+    const std::int64_t count = std::min(kStagingSlotBytes, bytes - begin);
     const Slot& slot = slots.take();
     std::memcpy(slot.data, from + begin, static_cast<std::size_t>(count));
     queue_copy(queue, to + begin, slot.data, count, cudaMemcpyHostToDevice);
@@ -81,9 +81,9 @@ void download(Queue* queue, char* to, const char* from, std::int64_t bytes) {
     std::memcpy(to + arriving_begin, arriving->data,
                 static_cast<std::size_t>(end - arriving_begin));
   };
-  for (std::int64_t begin = 0; begin < bytes; begin += kSlotBytes) {
+  for (std::int64_t begin = 0; begin < bytes; begin += kStagingSlotBytes) {
     const Slot& slot = slots.take();
-    queue_copy(queue, slot.data, from + begin, std::min(kSlotBytes, bytes - begin),
+    queue_copy(queue, slot.data, from + begin, std::min(kStagingSlotBytes, bytes - begin),
                cudaMemcpyDeviceToHost);
     CUDA_CHECK(cudaEventRecord(slot.done, queue->stream));
     if (arriving != nullptr) finish(begin);
@@ -118,8 +118,7 @@ void* workspace(Stream& stream, std::int64_t bytes) {
   CUDA_CHECK(cudaFree(queue.workspace));
   queue.workspace = nullptr;
   queue.workspace_bytes = 0;
-  constexpr std::int64_t kUnit = std::int64_t{1} << 20;
-  const std::int64_t rounded = base::div_up(bytes, kUnit) * kUnit;
+  const std::int64_t rounded = base::div_up(bytes, kWorkspaceUnit) * kWorkspaceUnit;
   CUDA_CHECK(cudaMalloc(&queue.workspace, static_cast<std::size_t>(rounded)));
   queue.workspace_bytes = rounded;
   return queue.workspace;

@@ -71,24 +71,6 @@ kernels::RowLengths row_lengths(const Activations& all, const RowPlaces& places)
   return {places.first_key, all.options.batch, all.options.length, places.first_position};
 }
 
-kernels::AttentionInputs attention_inputs(const Architecture& model, const BlockActivations& a,
-                                          const Activations& all, const RowPlaces& places,
-                                          const BlockCache* cache) {
-  const std::int64_t h = model.config.heads();
-  const std::int64_t g = model.config.key_value_heads();
-  const ConstTensor qkv = a.qkv;
-  kernels::AttentionInputs inputs;
-  inputs.q = heads_of(qkv, 0, h);
-  inputs.k = cache == nullptr ? heads_of(qkv, h, g) : heads_of(ConstTensor(cache->keys), 0, g);
-  inputs.v =
-      cache == nullptr ? heads_of(qkv, h + g, g) : heads_of(ConstTensor(cache->values), 0, g);
-  inputs.row_scale = a.row_scale;
-  inputs.first_key = places.first_key;
-  inputs.alibi = all.alibi_slopes;
-  inputs.first_position = places.first_position;
-  return inputs;
-}
-
 /// Copies the new keys and values behind those of earlier positions.
 void append_to_cache(Stream& stream, const Architecture& model, const BlockActivations& a,
                      const RowPlaces& places, const BlockCache& cache) {
@@ -199,6 +181,24 @@ void norm_backward(Stream& stream, const Architecture& model, const NormParamete
     kernels::layer_norm_backward(stream, dx, dscale, gradient(model, parameters.bias), dy, x, scale,
                                  saved, write);
   }
+}
+
+kernels::AttentionInputs attention_inputs(const Architecture& model, const BlockActivations& a,
+                                          const Activations& all, const RowPlaces& places,
+                                          const BlockCache* cache) {
+  const std::int64_t h = model.config.heads();
+  const std::int64_t g = model.config.key_value_heads();
+  const ConstTensor qkv = a.qkv;
+  kernels::AttentionInputs inputs;
+  inputs.q = heads_of(qkv, 0, h);
+  inputs.k = cache == nullptr ? heads_of(qkv, h, g) : heads_of(ConstTensor(cache->keys), 0, g);
+  inputs.v =
+      cache == nullptr ? heads_of(qkv, h + g, g) : heads_of(ConstTensor(cache->values), 0, g);
+  inputs.row_scale = a.row_scale;
+  inputs.first_key = places.first_key;
+  inputs.alibi = all.alibi_slopes;
+  inputs.first_position = places.first_position;
+  return inputs;
 }
 
 void block_forward(Stream& stream, const Architecture& model, int index, const BlockActivations& a,

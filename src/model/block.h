@@ -46,6 +46,11 @@ void norm_backward(Stream& stream, const Architecture& model, const NormParamete
                    const Tensor& dx, const ConstTensor& dy, const ConstTensor& x,
                    const kernels::LayerNormSaved& saved, kernels::Write write);
 
+/// What attention of a block reads; from the cache where there is one.
+kernels::AttentionInputs attention_inputs(const Architecture& model, const BlockActivations& a,
+                                          const Activations& all, const RowPlaces& places,
+                                          const BlockCache* cache);
+
 /// From a.normed1 to delta, the MLP's output, with a.input as the residual stream. Every step
 /// overwrites what it writes.
 void block_forward(Stream& stream, const Architecture& model, int index, const BlockActivations& a,

@@ -39,13 +39,22 @@ Model::Model(const ModelConfig& config, DType activation, const params::Storage&
   bind_normalizer_parameters(parts_);
 }
 
+std::int64_t Model::attention_workspace_bytes(const Activations& activations) const {
+  const kernels::AttentionInputs inputs =
+      attention_inputs(parts_, activations.blocks.front(), activations, {}, nullptr);
+  const std::int64_t forward =
+      parts_.normalizer->workspace_bytes(inputs, kernels::AttentionPass::forward);
+  if (activations.options.purpose == Purpose::evaluation) return forward;
+  return std::max(forward,
+                  parts_.normalizer->workspace_bytes(inputs, kernels::AttentionPass::backward));
+}
+
 std::int64_t Model::linear_workspace_bytes(const Activations& activations) const {
-  const Tensor& logits = activations.logits;
-  const Tensor& mlp = activations.blocks.front().mlp_input;
-  return std::max(
-      kernels::linear_workspace_bytes(logits.extent(0), config().hidden_size, logits.extent(1),
-                                      dtype_),
-      kernels::linear_workspace_bytes(mlp.extent(0), config().hidden_size, mlp.extent(1), dtype_));
+  const auto bytes_for = [&](const Tensor& output) {
+    return kernels::linear_workspace_bytes(output.device(), output.extent(0), config().hidden_size,
+                                           output.extent(1), dtype_);
+  };
+  return std::max(bytes_for(activations.logits), bytes_for(activations.blocks.front().mlp_input));
 }
 
 void Model::enter_block(Stream& stream, Activations& activations, int index) const {

@@ -36,11 +36,10 @@ class Model {
   DType dtype() const { return dtype_; }
   /// Values per attention row that Activations must hold.
   std::int64_t attention_row_values() const { return parts_.normalizer->row_values(); }
-  /// Bytes of scratch that one thread takes for attention over `length` keys.
-  std::int64_t attention_workspace_bytes(std::int64_t length) const {
-    return parts_.normalizer->workspace_bytes(length, parts_.config.head_size());
-  }
-  /// Host memory that the largest matmul takes while it runs.
+  /// Bytes of scratch for attention in these activations: of every thread on a CPU, in all on a
+  /// GPU.
+  std::int64_t attention_workspace_bytes(const Activations& activations) const;
+  /// Bytes of scratch that the largest matmul takes while it runs.
   std::int64_t linear_workspace_bytes(const Activations& activations) const;
 
   /// Loss of every token, (M) nats, in activations.losses. `visit` may be empty.

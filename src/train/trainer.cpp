@@ -11,6 +11,7 @@
 #include "comm/agreement.h"
 #include "device/range.h"
 #include "device/to_host.h"
+#include "kernels/linear/matmul_limit.h"
 #include "kernels/loss_total/loss_total.h"
 #include "optim/schedule.h"
 
@@ -96,6 +97,7 @@ Trainer::Trainer(const RunConfig& config, const std::filesystem::path& folder,
       saver_(store_, *saver_ranks_) {
   ranks_.set_timeout(config_.training.hang_timeout_seconds);
   saver_ranks_->set_timeout(config_.training.hang_timeout_seconds);
+  measure_matmul_limit();
   comm::together(ranks_, [&] {
     if (ranks_.is_root()) files_.emplace(folder);
     state_.emplace(config_, plan_.micro_batch, place_of(ranks_), arena_);
@@ -108,6 +110,14 @@ Trainer::Trainer(const RunConfig& config, const std::filesystem::path& folder,
   require_one_run();
   exchange_.emplace(ranks_, state_->model.parameters(), config_.parallel.reduction);
   begin();
+}
+
+/// Before the state takes the memory: the matrices are large.
+void Trainer::measure_matmul_limit() {
+  const bool bf16 = config_.training.precision == Precision::bf16;
+  const double limit = 1e9 * kernels::measured_matmul_limit(
+                                 stream_, bf16 ? device::DType::bf16 : device::DType::f32);
+  for (const double rank : ranks_.gather_values({&limit, 1})) matmul_limit_ += rank;
 }
 
 Trainer::~Trainer() {

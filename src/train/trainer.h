@@ -65,6 +65,7 @@ class Trainer {
   void forward_backward(Watchdog& watchdog);
   void watch_the_ranks(const StopSignals& signals, Watchdog& watchdog);
 
+  void measure_matmul_limit();
   void begin();
   void require_one_run();
   void log_start();

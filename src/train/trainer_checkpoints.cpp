@@ -3,8 +3,10 @@
 #include "checkpoint/load.h"
 #include "checkpoint/match.h"
 #include "comm/agreement.h"
+#include "device/cuda_backend.h"
+#include "device/gpus.h"
+#include "device/launch.h"
 #include "device/range.h"
-#include "kernels/linear/matmul_limit.h"
 #include "train/trainer.h"
 
 /// How a run begins, goes on from a checkpoint, goes back to one and writes them.
@@ -33,6 +35,19 @@ void check_model(const RunConfig& saved, const RunConfig& now,
                           ", the config says " + change.right +
                           "; allow it with start.allow_change, or use another run folder");
   }
+}
+
+/// Where the run computes, and with training.device=auto why on no GPU; empty in a program that
+/// knows none.
+std::string device_text(const RunConfig& config, device::Device device) {
+  if (!device::is_linked<device::cuda::find_gpus>()) return {};
+  std::string text = "on " + device::describe(device);
+  if (config.training.device != DeviceChoice::automatic || device.kind != device::DeviceKind::cpu) {
+    return text;
+  }
+  return text + ": " +
+         (device::gpus().found.empty() ? device::gpus().reason
+                                       : "training.precision=fp64 runs there only");
 }
 
 }  // namespace
@@ -76,11 +91,6 @@ void Trainer::begin() {
     base::write_file_atomically(folder_ / "config.json", base::config_text(config_));
     for (const std::string& warning : store_.prepare(checkpoint_bytes)) base::log_warning(warning);
   });
-  const bool bf16 = config_.training.precision == Precision::bf16;
-  const double limit = 1e9 * kernels::measured_matmul_limit(
-                                 stream_, bf16 ? device::DType::bf16 : device::DType::f32);
-  for (const double rank : ranks_.gather_values({&limit, 1})) matmul_limit_ += rank;
-
   if (const auto newest = newest_checkpoint()) {
     comm::together(ranks_, [&] { resume(*newest); });
   } else {
@@ -94,6 +104,9 @@ void Trainer::begin() {
   }
   state_->model.parameters().refresh_compute(stream_);
   if (files_) {
+    if (const std::string text = device_text(config_, stream_.device()); !text.empty()) {
+      base::log_info(config_.name + ": " + text);
+    }
     const double parameters = static_cast<double>(state_->model.parameters().parameter_elements());
     base::log_info(config_.name + ": " + base::format_count(parameters) + " parameters, " +
                    std::to_string(config_.training.batch_sequences) + " x " +

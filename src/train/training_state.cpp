@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/checked.h"
 #include "base/format.h"
 #include "checkpoint/background_saver.h"
 #include "checkpoint/match.h"
+#include "device/gpu_memory.h"
 #include "device/parallel.h"
 
 namespace ssmax::train {
@@ -18,11 +20,10 @@ constexpr std::int64_t kEnoughRows = 4096;
 constexpr std::int64_t kProgramBytes = std::int64_t{16} << 20;
 /// The same on a GPU: some hundred tiles for every multiprocessor.
 constexpr std::int64_t kEnoughRowsOnGpu = 65536;
-/// The workspace that the library of matmuls asks for, and as much again for the backward of
-/// attention, which takes a few floats for every row.
-constexpr std::int64_t kGpuScratchBytes = std::int64_t{128} << 20;
+/// Of a GPU's memory, left free: kernels that load at first use, the library of matmuls, and the up
+/// to 2 MiB by which the driver rounds each of some hundred allocations up.
+constexpr std::int64_t kGpuReserve = std::int64_t{1} << 30;
 constexpr double kUsableShare = 0.8;
-constexpr double kUsableShareOfGpu = 0.95;
 
 model::ActivationOptions activation_options(const RunConfig& config, std::int64_t micro_batch) {
   model::ActivationOptions options;
@@ -58,10 +59,46 @@ std::int64_t snapshot_bytes(const TrainingState& state, const Place& place) {
   return (weights + moments) * size_of(set.flat_master().dtype());
 }
 
+std::int64_t usable_bytes(device::Device device, const Place& place) {
+  const std::int64_t available = device::available_bytes(device);
+  if (device.kind == device::DeviceKind::cuda) {
+    return std::max<std::int64_t>(0, available / place.local_ranks - kGpuReserve);
+  }
+  return static_cast<std::int64_t>(kUsableShare * static_cast<double>(available) /
+                                   place.local_ranks);
+}
+
+/// What a run on a GPU takes beside its arena. The workspace serves one op after the other; those
+/// that are not asked take less than a matmul: embedding_backward 8 bytes a row, sums over rows 2
+/// KiB a column.
+void add_gpu_parts(MemoryPlan& plan, const TrainingState& state, std::int64_t snapshot) {
+  const std::int64_t workspace = std::max(state.model.linear_workspace_bytes(state.activations),
+                                          state.model.attention_workspace_bytes(state.activations));
+  plan.allocations.push_back(
+      {"workspace of matmuls and attention",
+       base::div_up(workspace, device::kWorkspaceUnit) * device::kWorkspaceUnit});
+  plan.host.push_back({"snapshot for background saves", snapshot});
+  plan.host.push_back({"copies to and from the GPU", device::kStagingBytes});
+}
+
 std::string advice(const RunConfig& config) {
   return config.training.recompute == model::Recompute::none
              ? "use training.recompute=block, or a shorter data.sequence_length"
              : "use a shorter data.sequence_length or a smaller model";
+}
+
+/// The plan of a micro-batch that the config names. A GPU has no more memory than it has.
+MemoryPlan fitting_plan(const RunConfig& config, std::int64_t micro_batch, const Place& place) {
+  MemoryPlan plan = plan_memory(config, micro_batch, place);
+  const device::Device device = config.compute_device();
+  if (device.kind == device::DeviceKind::cpu) return plan;
+  const std::int64_t available = device::available_bytes(device);
+  if (plan.bytes() <= available) return plan;
+  throw base::Error(base::ErrorKind::device,
+                    "out of memory: training.micro_batch_sequences=" + std::to_string(micro_batch) +
+                        " needs " + base::format_bytes(plan.bytes()) + ", the GPU has " +
+                        base::format_bytes(available) +
+                        "; lower it, leave it out for the largest that fits, or " + advice(config));
 }
 
 }  // namespace
@@ -93,7 +130,9 @@ std::int64_t MemoryPlan::bytes() const {
 
 std::string MemoryPlan::table() const {
   std::size_t width = 0;
-  for (const auto& entry : allocations) width = std::max(width, entry.label.size());
+  for (const auto* list : {&allocations, &host}) {
+    for (const auto& entry : *list) width = std::max(width, entry.label.size());
+  }
   std::string text;
   const auto line = [&](const std::string& label, std::int64_t size) {
     std::string amount = base::format_bytes(size);
@@ -102,6 +141,8 @@ std::string MemoryPlan::table() const {
   };
   for (const auto& entry : allocations) line(entry.label, entry.bytes);
   line("total", bytes());
+  if (!host.empty()) text += "of the host's memory\n";
+  for (const auto& entry : host) line(entry.label, entry.bytes);
   return text;
 }
 
@@ -113,8 +154,8 @@ MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch, const 
   plan.micro_batch = micro_batch;
   plan.allocations = arena.report();
   if (device.kind == device::DeviceKind::cuda) {
-    plan.allocations.push_back({"matmul and attention scratch", kGpuScratchBytes});
-    return plan;  // the rest lies in the memory of the host
+    add_gpu_parts(plan, state, snapshot_bytes(state, place));
+    return plan;
   }
   if (const std::int64_t bytes = snapshot_bytes(state, place); bytes > 0) {
     plan.allocations.push_back({"snapshot for background saves", bytes});
@@ -126,7 +167,7 @@ MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch, const 
   }
   plan.allocations.push_back(
       {"attention scratch of threads",
-       device::cpu_threads() * state.model.attention_workspace_bytes(config.data.sequence_length)});
+       device::cpu_threads() * state.model.attention_workspace_bytes(state.activations)});
   if (const auto bytes = state.model.linear_workspace_bytes(state.activations); bytes > 0) {
     plan.allocations.push_back({"f32 copies for bf16 matmuls", bytes});
   }
@@ -144,7 +185,7 @@ MemoryPlan choose_micro_batch(const RunConfig& config, const Place& place) {
   }
   const std::int64_t batch = training.batch_sequences / place.ranks;
   if (const std::int64_t micro_batch = training.micro_batch_sequences; micro_batch != 0) {
-    if (batch % micro_batch == 0) return plan_memory(config, micro_batch, place);
+    if (batch % micro_batch == 0) return fitting_plan(config, micro_batch, place);
     throw base::Error(base::ErrorKind::usage,
                       "training.micro_batch_sequences: expected a divisor of the " +
                           std::to_string(batch) + " sequences of each of " +
@@ -153,9 +194,7 @@ MemoryPlan choose_micro_batch(const RunConfig& config, const Place& place) {
   }
   const device::Device device = config.compute_device();
   const bool on_gpu = device.kind == device::DeviceKind::cuda;
-  const auto usable = static_cast<std::int64_t>(
-      (on_gpu ? kUsableShareOfGpu : kUsableShare) *
-      static_cast<double>(device::available_bytes(device)) / place.local_ranks);
+  const std::int64_t usable = usable_bytes(device, place);
   const std::int64_t most =
       std::clamp((on_gpu ? kEnoughRowsOnGpu : kEnoughRows) / config.data.sequence_length,
                  std::int64_t{1}, batch);

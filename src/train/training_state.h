@@ -35,8 +35,9 @@ struct TrainingState {
 
 struct MemoryPlan {
   std::int64_t micro_batch = 0;
-  std::vector<device::Allocation> allocations;  ///< by label
-  std::int64_t bytes() const;
+  std::vector<device::Allocation> allocations;  ///< on the device, by label
+  std::vector<device::Allocation> host;         ///< beside a GPU, of the host's memory
+  std::int64_t bytes() const;                   ///< on the device
   std::string table() const;
 };
 

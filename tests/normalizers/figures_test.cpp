@@ -61,7 +61,10 @@ TEST(Figures, LongSequencesTakeMemoryThatGrowsWithTheKeys) {
   for (const char* kind : {"softmax", "ssmax"}) {
     const auto& entry = normalizers::find(kind);
     const auto normalizer = entry.make(entry.options());
-    EXPECT_LT(normalizer->workspace_bytes(20000, 4), 20'000'000);
+    kernels::AttentionInputs inputs;
+    inputs.k.time = 20000;
+    inputs.k.head_size = 4;
+    EXPECT_LT(normalizer->workspace_bytes(inputs, kernels::AttentionPass::backward), 20'000'000);
     AttentionCase c =
         test::make_case({.batch = 1, .time = 20000, .heads = 1, .groups = 1, .head_size = 4},
                         *normalizer, test::Documents::one, test::Bias::none, 3);

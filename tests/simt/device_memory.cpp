@@ -33,6 +33,7 @@ struct Table {
   std::mutex mutex;
   std::map<std::uintptr_t, GuardedBlock> blocks;
   int open = 0;
+  std::size_t bytes = 0;  // of all blocks
 
   GuardedBlock* around(const void* address) {
     auto next = blocks.upper_bound(reinterpret_cast<std::uintptr_t>(address) + kPage);
@@ -147,6 +148,7 @@ void* allocate_device_memory(std::size_t bytes) {
   Table& all = table();
   const std::lock_guard lock(all.mutex);
   if (all.open == 0) all.protect(block, PROT_NONE);
+  all.bytes += bytes;
   all.blocks.emplace(reinterpret_cast<std::uintptr_t>(data), std::move(block));
   return data;
 }
@@ -154,7 +156,17 @@ void* allocate_device_memory(std::size_t bytes) {
 bool free_device_memory(void* data) {
   Table& all = table();
   const std::lock_guard lock(all.mutex);
-  return all.blocks.erase(reinterpret_cast<std::uintptr_t>(data)) == 1;
+  const auto block = all.blocks.find(reinterpret_cast<std::uintptr_t>(data));
+  if (block == all.blocks.end()) return false;
+  all.bytes -= block->second.bytes();
+  all.blocks.erase(block);
+  return true;
+}
+
+std::size_t allocated_device_bytes() {
+  Table& all = table();
+  const std::lock_guard lock(all.mutex);
+  return all.bytes;
 }
 
 bool is_device_memory(const void* data, std::size_t bytes) {

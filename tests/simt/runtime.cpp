@@ -97,7 +97,7 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 }
 
 cudaError_t cudaMalloc(void** data, std::size_t bytes) {
-  if (bytes > kTotalBytes) return cudaErrorMemoryAllocation;
+  if (bytes > kTotalBytes - simt::allocated_device_bytes()) return cudaErrorMemoryAllocation;
   *data = simt::allocate_device_memory(bytes);
   return *data == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
 }
@@ -113,7 +113,7 @@ cudaError_t cudaFreeHost(void* data) {
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
-  *free = kTotalBytes;
+  *free = kTotalBytes - simt::allocated_device_bytes();
   *total = kTotalBytes;
   return cudaSuccess;
 }

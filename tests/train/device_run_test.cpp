@@ -8,6 +8,7 @@
 #include "model/generation.h"
 #include "normalizers/registry.h"
 #include "support/temporary_folder.h"
+#include "support/test_device.h"
 #include "train/train_fixture.h"
 #include "train/trainer.h"
 
@@ -140,6 +141,60 @@ TEST_F(DeviceRunTest, GeneratesWithTheCacheWhatTheCpuGenerates) {
   ASSERT_EQ(found.size(), expected.size());
   for (std::size_t i = 0; i < found.size(); ++i) {
     EXPECT_NEAR(found[i], expected[i], 1e-4) << i;  // two orders of sums, no training between
+  }
+}
+
+// A driver rounds allocations up and keeps memory of its own; the emulated device gives what is
+// asked for, so there the plan is exact.
+TEST_F(DeviceRunTest, TakesTheMemoryOfItsPlan) {
+  if (!testing::is_emulated()) GTEST_SKIP() << "on the emulated device alone";
+  const std::vector<std::vector<std::string>> cases = {
+      {},
+      {"--training.precision=bf16"},
+      {"--training.precision=bf16", "--training.recompute=block", "--data.document_mask=true"},
+      {"--model.normalizer.kind=entmax", "--data.sequence_length=32"},
+      {"--model.num_key_value_heads=1", "--training.precision=bf16"},
+      {"--model.norm=layer_norm", "--model.mlp=gelu", "--model.bias=true",
+       "--model.position.kind=learned", "--model.tie_word_embeddings=true"}};
+  const device::Device gpu = device::gpu_device();
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    std::vector<std::string> overrides = cases[i];
+    overrides.insert(overrides.end(), {kCuda, "--training.steps=1"});
+    const RunConfig config = this->config(overrides);
+    const MemoryPlan plan = choose_micro_batch(config);
+    const std::int64_t before = device::available_bytes(gpu);
+    Trainer trainer(config, folder("memory_" + std::to_string(i)));
+    trainer.run(signals_, watchdog_);
+    EXPECT_EQ(before - device::available_bytes(gpu), plan.bytes()) << i << '\n' << plan.table();
+  }
+}
+
+TEST_F(DeviceRunTest, TheAutomaticMicroBatchIsTheLargestThatFits) {
+  const RunConfig config = this->config(
+      {kCuda, "--training.micro_batch_sequences=0", "--training.batch_sequences=64",
+       "--data.sequence_length=1024", "--model.max_position_embeddings=1024",
+       "--training.precision=bf16", "--model.hidden_size=384", "--model.num_attention_heads=6",
+       "--model.num_hidden_layers=6", "--model.intermediate_size=1024"});
+  const std::int64_t available = device::available_bytes(device::gpu_device());
+  const MemoryPlan plan = choose_micro_batch(config);
+  EXPECT_LT(plan.bytes(), available);
+  EXPECT_TRUE(plan.micro_batch < 64 || !testing::is_emulated());
+  if (plan.micro_batch == 64) return;
+  EXPECT_GT(plan_memory(config, 2 * plan.micro_batch).bytes(), available - (std::int64_t{1} << 30));
+}
+
+TEST_F(DeviceRunTest, RefusesAMicroBatchBeyondTheMemory) {
+  const RunConfig config = this->config(
+      {kCuda, "--training.micro_batch_sequences=1048576", "--training.batch_sequences=1048576",
+       "--data.sequence_length=1024", "--model.max_position_embeddings=1024"});
+  try {
+    choose_micro_batch(config);
+    FAIL() << "it was taken";
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.kind(), base::ErrorKind::device);
+    EXPECT_NE(std::string(error.what()).find("training.micro_batch_sequences=1048576 needs"),
+              std::string::npos)
+        << error.what();
   }
 }
 

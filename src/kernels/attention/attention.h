@@ -47,6 +47,10 @@ template <Weighting W>
 [[gnu::weak]] void attention_weights(Stream& stream, const Tensor& weights,
                                      const AttentionInputs& inputs,
                                      const ConstTensor& head_parameter, const W& weighting);
+/// Of the stream's workspace.
+template <Weighting W>
+[[gnu::weak]] std::int64_t attention_workspace_bytes(const AttentionInputs& inputs,
+                                                     AttentionPass pass);
 
 }  // namespace cuda
 

@@ -32,6 +32,7 @@ class WorkspaceParts {
     bytes_ += base::div_up(count * static_cast<std::int64_t>(sizeof(T)), 256) * 256;
     parts_.push_back([&part, at](char* begin) { part = reinterpret_cast<T*>(begin + at); });
   }
+  std::int64_t bytes() const { return bytes_; }
   void take(Stream& stream) {
     auto* begin = static_cast<char*>(device::cuda::workspace(stream, bytes_));
     for (const auto& part : parts_) part(begin);
@@ -67,12 +68,13 @@ inline void check_supported(const AttentionInputs& inputs) {
 /// Work on rows in chunks.
 template <class T>
 struct RowPlan {
-  RowPlan(const AttentionInputs& inputs, std::int64_t buffers, std::int64_t chunk_bytes)
+  RowPlan(const AttentionInputs& inputs, AttentionPass pass, std::int64_t chunk_bytes)
       : keys(inputs.k.time),
         blocks(inputs.q.batch * inputs.q.heads * base::div_up(inputs.q.time, kRowsAtOnce)),
         size(inputs.q.head_size),
         loads(starts_aligned(inputs.k) && starts_aligned(inputs.v) ? Loads::packs
                                                                    : Loads::elements) {
+    const std::int64_t buffers = pass == AttentionPass::forward ? 1 : 2;
     const std::int64_t block_bytes =
         buffers * kRowsAtOnce * keys * static_cast<std::int64_t>(sizeof(float));
     at_once = std::clamp<std::int64_t>(chunk_bytes / block_bytes, 1, blocks);
@@ -100,6 +102,34 @@ struct RowPlan {
   Loads loads;
   std::int64_t at_once = 0;
   KeySplits splits{};
+};
+
+/// The workspace of a pass by rows; pointers are valid once the parts are taken.
+template <class T>
+struct RowScratch {
+  RowScratch(const RowPlan<T>& plan, const AttentionInputs& inputs, AttentionPass pass) {
+    parts.add(x, plan.rows() * plan.keys);
+    parts.add(partial, plan.partials());
+    if (pass == AttentionPass::forward) return;
+    parts.add(g, plan.rows() * plan.keys);
+    parts.add(d, inputs.q.batch * inputs.q.heads * inputs.q.time);
+    parts.add(dk, key_elements(inputs));
+    parts.add(dv, key_elements(inputs));
+  }
+  RowScratch(const RowScratch&) = delete;
+  RowScratch& operator=(const RowScratch&) = delete;
+
+  static std::int64_t key_elements(const AttentionInputs& inputs) {
+    return inputs.k.batch * inputs.k.time * inputs.k.heads * inputs.k.head_size;
+  }
+
+  float* x = nullptr;        // scores of a chunk of rows, then their weights
+  float* g = nullptr;        // the gradients of the weights, then of the scores
+  float* partial = nullptr;  // sums over parts of the keys
+  float* d = nullptr;        // a value of every row
+  float* dk = nullptr;
+  float* dv = nullptr;
+  WorkspaceParts parts;
 };
 
 template <Product kProduct, class T>
@@ -135,14 +165,11 @@ template <class T, Weighting W>
 void row_forward(Stream& stream, const HeadsView& out, const AttentionSaved& saved,
                  const AttentionInputs& inputs, const ConstTensor& head_parameter,
                  const W& weighting, std::int64_t chunk_bytes = kRowChunkBytes) {
-  const RowPlan<T> plan(inputs, 1, chunk_bytes);
+  const RowPlan<T> plan(inputs, AttentionPass::forward, chunk_bytes);
   const DeviceInputs<T> in(inputs, head_parameter);
-  float* x = nullptr;
-  float* partial = nullptr;
-  WorkspaceParts parts;
-  parts.add(x, plan.rows() * plan.keys);
-  parts.add(partial, plan.partials());
-  parts.take(stream);
+  RowScratch<T> scratch(plan, inputs, AttentionPass::forward);
+  scratch.parts.take(stream);
+  float* x = scratch.x;
   float* rows = saved.rows.empty() ? nullptr : saved.rows.template data<float>();
   plan.for_each_chunk([&](const RowChunk& chunk) {
     row_product<Product::scores>(stream, plan, in, in.q, chunk, x);
@@ -151,7 +178,7 @@ void row_forward(Stream& stream, const HeadsView& out, const AttentionSaved& sav
         {.grid = dim3(static_cast<unsigned>(chunk.blocks * kRowsAtOnce)),
          .block = dim3(kRowThreads)},
         in, chunk, x, rows, Unseen::leave, weighting);
-    row_gather(stream, plan, in, in.v, heads_of<T>(out), chunk, x, partial, nullptr);
+    row_gather(stream, plan, in, in.v, heads_of<T>(out), chunk, x, scratch.partial, nullptr);
   });
 }
 
@@ -194,25 +221,18 @@ void row_backward(Stream& stream, const AttentionGradients& gradients, const Ten
                   const ConstHeadsView& dout, const AttentionSaved& saved,
                   const AttentionInputs& inputs, const ConstTensor& head_parameter,
                   const W& weighting, std::int64_t chunk_bytes = kRowChunkBytes) {
-  const RowPlan<T> plan(inputs, 2, chunk_bytes);
+  const RowPlan<T> plan(inputs, AttentionPass::backward, chunk_bytes);
   const DeviceInputs<T> in(inputs, head_parameter);
   const Heads<const T> dout_heads = heads_of<T>(dout);
   const std::int64_t groups = inputs.k.heads;
-  const std::int64_t elements = inputs.k.batch * plan.keys * groups * plan.size;
-  float* x = nullptr;
-  float* g = nullptr;
-  float* partial = nullptr;
-  float* d = nullptr;
-  float* dk = nullptr;
-  float* dv = nullptr;
-  WorkspaceParts parts;
-  parts.add(x, plan.rows() * plan.keys);
-  parts.add(g, plan.rows() * plan.keys);
-  parts.add(partial, plan.partials());
-  parts.add(d, inputs.q.batch * inputs.q.heads * inputs.q.time);
-  parts.add(dk, elements);
-  parts.add(dv, elements);
-  parts.take(stream);
+  const std::int64_t elements = RowScratch<T>::key_elements(inputs);
+  RowScratch<T> scratch(plan, inputs, AttentionPass::backward);
+  scratch.parts.take(stream);
+  float* x = scratch.x;
+  float* g = scratch.g;
+  float* d = scratch.d;
+  float* dk = scratch.dk;
+  float* dv = scratch.dv;
   for (float* sums : {dk, dv}) {
     device::fill_zero(stream, Tensor(sums, DType::f32, {elements}, stream.device()));
   }
@@ -229,7 +249,7 @@ void row_backward(Stream& stream, const AttentionGradients& gradients, const Ten
         {.grid = dim3(static_cast<unsigned>(chunk.blocks * kRowsAtOnce)),
          .block = dim3(kRowThreads)},
         in, chunk, x, g, saved.rows.template data<float>(), d, weighting);
-    row_gather(stream, plan, in, in.k, heads_of<T>(gradients.dq), chunk, g, partial,
+    row_gather(stream, plan, in, in.k, heads_of<T>(gradients.dq), chunk, g, scratch.partial,
                gradients.drow_scale.template data<float>());
     device::launch_kernel<row_scatter_kernel<Product::scores, T>>(stream, scatter, in, dout_heads,
                                                                   chunk, g, dk);
@@ -261,15 +281,26 @@ void fused_forward(Stream& stream, const HeadsView& out, const AttentionSaved& s
 }
 
 template <MonoidWeighting W>
+struct FusedScratch {
+  explicit FusedScratch(const AttentionInputs& inputs) {
+    parts.add(rows, inputs.q.batch * inputs.q.heads * inputs.q.time);
+  }
+  FusedScratch(const FusedScratch&) = delete;
+  FusedScratch& operator=(const FusedScratch&) = delete;
+
+  BackwardRow<W>* rows = nullptr;
+  WorkspaceParts parts;
+};
+
+template <MonoidWeighting W>
 void fused_backward(Stream& stream, const AttentionGradients& gradients,
                     const Tensor& head_gradient, const ConstHeadsView& dout,
                     const ConstHeadsView& out, const AttentionSaved& saved,
                     const AttentionInputs& inputs, const ConstTensor& head_parameter,
                     const W& weighting) {
-  BackwardRow<W>* rows = nullptr;
-  WorkspaceParts parts;
-  parts.add(rows, inputs.q.batch * inputs.q.heads * inputs.q.time);
-  parts.take(stream);
+  FusedScratch<W> scratch(inputs);
+  scratch.parts.take(stream);
+  BackwardRow<W>* rows = scratch.rows;
   const BackwardArguments<W> arguments{DeviceInputs<Bf16>(inputs, head_parameter),
                                        heads_of<Bf16>(out),
                                        heads_of<Bf16>(dout),
@@ -334,7 +365,7 @@ void attention_backward(Stream& stream, const AttentionGradients& gradients,
 template <class T, Weighting W>
 void row_weights(Stream& stream, const Tensor& weights, const AttentionInputs& inputs,
                  const ConstTensor& head_parameter, const W& weighting) {
-  const RowPlan<T> plan(inputs, 1, kRowChunkBytes);
+  const RowPlan<T> plan(inputs, AttentionPass::forward, kRowChunkBytes);
   const DeviceInputs<T> in(inputs, head_parameter);
   float* x = nullptr;
   WorkspaceParts parts;
@@ -366,12 +397,29 @@ void attention_weights(Stream& stream, const Tensor& weights, const AttentionInp
   }
 }
 
+template <Weighting W>
+std::int64_t attention_workspace_bytes(const AttentionInputs& inputs, AttentionPass pass) {
+  if constexpr (MonoidWeighting<W>) {
+    // Outputs and gradients lie as their inputs do.
+    if (fits_tiles(inputs.q, inputs.k, inputs.v)) {
+      if (pass == AttentionPass::backward) return FusedScratch<W>(inputs).parts.bytes();
+      if (inputs.q.time >= kFewQueries) return 0;
+    }
+  }
+  const auto by_rows = [&]<class T>(device::Tag<T>) {
+    return RowScratch<T>(RowPlan<T>(inputs, pass, kRowChunkBytes), inputs, pass).parts.bytes();
+  };
+  return inputs.q.storage.dtype() == DType::bf16 ? by_rows(device::Tag<Bf16>{})
+                                                 : by_rows(device::Tag<float>{});
+}
+
 /// `template struct AttentionOf<W>;` in a .cu is the CUDA side of a weighting.
 template <Weighting W>
 struct AttentionOf {
   static constexpr auto kForward = &attention_forward<W>;
   static constexpr auto kBackward = &attention_backward<W>;
   static constexpr auto kWeights = &attention_weights<W>;
+  static constexpr auto kWorkspaceBytes = &attention_workspace_bytes<W>;
 };
 
 }  // namespace ssmax::kernels::cuda

@@ -56,6 +56,8 @@ struct AttentionInputs {
   std::int64_t first_position = 0;
 };
 
+enum class AttentionPass : std::uint8_t { forward, backward };
+
 /// What the forward saves for the backward: a few values of each row, `row_values()` of them.
 struct AttentionSaved {
   Tensor rows;  // (B, H, T, row_values) f32 (f64 for f64)
@@ -130,8 +132,9 @@ class AttentionNormalizer {
   virtual void weights(Stream& stream, const Tensor& weights, const AttentionInputs& inputs,
                        std::span<const ConstTensor> parameters) const = 0;
 
-  /// Bytes of working memory of one thread at S keys, for the memory plan.
-  virtual std::int64_t workspace_bytes(std::int64_t keys, std::int64_t head_size) const = 0;
+  /// Bytes of working memory that a pass over such inputs takes at most, for the memory plan: on a
+  /// CPU of each thread, on a GPU in all. Tensors without memory will do.
+  virtual std::int64_t workspace_bytes(const AttentionInputs& inputs, AttentionPass pass) const = 0;
 };
 
 /// One line of the registry.

@@ -88,8 +88,12 @@ class NormalizerOf : public AttentionNormalizer {
         stream, weights, inputs, own_parameter(parameters), weighting_);
   }
 
-  std::int64_t workspace_bytes(std::int64_t keys, std::int64_t head_size) const override {
-    return attention_workspace_bytes(keys, head_size);
+  std::int64_t workspace_bytes(const AttentionInputs& inputs, AttentionPass pass) const override {
+    if (inputs.q.storage.device().kind == device::DeviceKind::cuda) {
+      if (!device::is_linked<cuda::attention_workspace_bytes<W>>()) device::refuse_cuda();
+      return cuda::attention_workspace_bytes<W>(inputs, pass);
+    }
+    return attention_workspace_bytes(inputs.k.time, inputs.k.head_size);
   }
 
  private:

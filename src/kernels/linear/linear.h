@@ -20,8 +20,9 @@ void linear_input_gradient(Stream& stream, const Tensor& dx, const ConstTensor& 
 void linear_weight_gradient(Stream& stream, const Tensor& dweight, const Tensor& dbias,
                             const ConstTensor& dy, const ConstTensor& x);
 
-/// Host memory that the products of such a layer take while they run: f32 copies where the
-/// processor has no bf16 products, else 0.
-std::int64_t linear_workspace_bytes(std::int64_t M, std::int64_t K, std::int64_t N, DType dtype);
+/// Memory that the products of such a layer take at most while they run: on a CPU f32 copies where
+/// the processor has no bf16 products, else 0; on a GPU of the stream's workspace.
+std::int64_t linear_workspace_bytes(device::Device device, std::int64_t M, std::int64_t K,
+                                    std::int64_t N, DType dtype);
 
 }  // namespace ssmax::kernels

@@ -21,6 +21,8 @@ namespace cuda {
 [[gnu::weak]] void linear_weight_gradient(Stream& stream, const Tensor& dweight,
                                           const Tensor& dbias, const ConstTensor& dy,
                                           const ConstTensor& x);
+/// Of the stream's workspace.
+[[gnu::weak]] std::int64_t linear_workspace_bytes(std::int64_t M, std::int64_t N);
 }  // namespace cuda
 
 }  // namespace ssmax::kernels

@@ -17,9 +17,6 @@ namespace ssmax::kernels::cuda {
 
 namespace {
 
-/// What the library recommends for its fastest kernels.
-constexpr std::int64_t kWorkspaceBytes = std::int64_t{32} << 20;
-
 void check(cublasStatus_t status, const char* call) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
   throw base::Error(base::ErrorKind::device,
@@ -120,10 +117,11 @@ class Prepared {
     if (bias != nullptr) set(description_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
     const float alpha = 1.0F;
     const float beta = write == Write::add ? 1.0F : 0.0F;
-    void* workspace = device::cuda::workspace(stream, kWorkspaceBytes);
+    void* workspace = device::cuda::workspace(stream, kMatrixProductWorkspace);
     check(cublasLtMatmul(library, description_.get(), &alpha, a, a_.get(), b, b_.get(), &beta, c,
                          c_.get(), c, c_.get(), &algorithm_, workspace,
-                         static_cast<std::size_t>(kWorkspaceBytes), device::cuda::native(stream)),
+                         static_cast<std::size_t>(kMatrixProductWorkspace),
+                         device::cuda::native(stream)),
           "cublasLtMatmul");
   }
 
@@ -132,7 +130,7 @@ class Prepared {
     Preference preference;
     check(cublasLtMatmulPreferenceCreate(preference.address()), "cublasLtMatmulPreferenceCreate");
     set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-        static_cast<std::uint64_t>(kWorkspaceBytes));
+        static_cast<std::uint64_t>(kMatrixProductWorkspace));
     // Parts of k that several blocks sum are added up in f32 and in one order, or not at all.
     set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
         static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));

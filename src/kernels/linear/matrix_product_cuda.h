@@ -25,6 +25,10 @@ struct MatrixProduct {
   Write write = Write::overwrite;
 };
 
+/// Bytes of the stream's workspace that a product takes: what the library recommends for its
+/// fastest kernels.
+inline constexpr std::int64_t kMatrixProductWorkspace = std::int64_t{32} << 20;
+
 /// bias may be null. The fastest algorithm for shape and alignment is asked for once and kept;
 /// none of those taken adds in an order that varies. Takes the stream's workspace.
 void multiply(Stream& stream, const MatrixProduct& product, void* c, const void* a, const void* b,

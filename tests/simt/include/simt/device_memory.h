@@ -13,6 +13,9 @@ void* allocate_device_memory(std::size_t bytes);
 /// False when `data` is no allocation.
 bool free_device_memory(void* data);
 
+/// Of all allocations, their sizes as asked for.
+std::size_t allocated_device_bytes();
+
 /// Whether [data, data + bytes) lies in one allocation.
 bool is_device_memory(const void* data, std::size_t bytes);
 /// Whether `data` points into an allocation or the pages around it.
