@@ -57,9 +57,11 @@ ssmax_room(train DEPENDS evaluation model optim checkpoint comm corpus)
 
 file(GLOB_RECURSE app_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/app/*.cpp)
 if(app_sources)
-  add_executable(ssmax ${app_sources})
-  target_link_libraries(ssmax PRIVATE train evaluation model checkpoint comm corpus normalizers
+  add_library(app OBJECT ${app_sources})
+  target_link_libraries(app PUBLIC train evaluation model checkpoint comm corpus normalizers
                         CLI11::CLI11)
+  add_executable(ssmax)
+  target_link_libraries(ssmax PRIVATE app)
   if(SSMAX_WITH_CUDA)
     target_link_libraries(ssmax PRIVATE cuda_backend)
   endif()

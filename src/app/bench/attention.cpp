@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "app/bench/timing.h"
 #include "normalizers/registry.h"
 
@@ -16,8 +14,14 @@ void bench_attention(Bench& bench) {
   const std::int64_t B = o.tokens / T;
   const std::int64_t H = o.heads;
   const std::int64_t D = o.hidden / H;
-  for (const normalizers::NormalizerEntry& entry : normalizers::entries()) {
-    const auto normalizer = entry.make(entry.options());
+  std::vector<std::string> names = o.normalizers;
+  if (names.empty()) {
+    for (const normalizers::NormalizerEntry& entry : normalizers::entries()) {
+      names.push_back(entry.kind);
+    }
+  }
+  for (const std::string& name : names) {
+    const auto normalizer = normalizers::make(with_normalizer(name).normalizer);
     const Tensor qkv = bench.activation({B, T, 3 * H, D});
     const Tensor dqkv = bench.activation({B, T, 3 * H, D});
     const Tensor out = bench.activation({B, T, H, D});
@@ -29,10 +33,8 @@ void bench_attention(Bench& bench) {
     std::vector<Tensor> gradients;
     for (const kernels::NormalizerParameter& parameter : normalizer->parameters()) {
       const bool per_head = parameter.owner == kernels::NormalizerParameter::Owner::head;
-      const Tensor values = bench.f32({per_head ? H : T});
-      std::fill_n(values.data<float>(), values.elements(), static_cast<float>(parameter.value));
-      parameters.push_back(values);
-      gradients.push_back(bench.f32(values.shape()));
+      parameters.push_back(bench.constant({per_head ? H : T}, parameter.value));
+      gradients.push_back(bench.f32({per_head ? H : T}));
     }
     const Tensor scale = bench.f32({B, H, T});
     const Tensor dscale = bench.f32({B, H, T});
@@ -49,13 +51,13 @@ void bench_attention(Bench& bench) {
     const std::string shape = extents(B * H, T) + " x " + std::to_string(D);
     // Two products of T^2 / 2 visible pairs; the backward has five.
     const double forward = 2.0 * product(B * H, T) * static_cast<double>(T * D);
-    bench.report({"attention " + entry.kind, shape,
+    bench.report({"attention " + name, shape,
                   [&] {
                     normalizer->row_scale(stream, scale, parameters, lengths);
                     normalizer->forward(stream, heads(out, 0, H), saved, inputs, parameters);
                   },
                   0.0, forward});
-    bench.report({"attention " + entry.kind + " backward", shape,
+    bench.report({"attention " + name + " backward", shape,
                   [&] {
                     normalizer->backward(
                         stream, to, gradients, kernels::as_const(heads(dout, 0, H)),

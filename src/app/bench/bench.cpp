@@ -53,10 +53,12 @@ void run(const BenchOptions& options) {
   Bench bench(options);
   for (const BenchOp& op : kOps) {
     if (!is_wanted(options, op)) continue;
-    if (!is_step(op)) bench.measure_limits();
+    // A step's share is of a GPU's limit; on a CPU it is compared with other steps alone.
+    if (!is_step(op) || bench.on_gpu()) bench.measure_limits();
     op.run(bench);
     bench.finish();
   }
+  bench.write_results();
 }
 
 }  // namespace
@@ -82,20 +84,29 @@ void add_bench(CLI::App& program) {
       ->check(CLI::PositiveNumber);
   command->add_option("--dtype", options->dtype, "Activations")
       ->check(CLI::IsMember({"f32", "bf16"}));
+  command->add_option("--architecture", options->architecture, "Of the model of step")
+      ->check(CLI::IsMember({"llama", "gpt2"}));
   command->add_option(
       "--normalizers", options->normalizers,
-      "Normalizers of step, held against the first; that one twice shows the noise");
+      "KIND or KIND:OPTION=VALUE. Of attention (all kinds); of step, held against the first, which "
+      "twice shows the noise (softmax softmax ssmax self_adjust)");
   command->add_option("--rounds", options->rounds, "Steps of each normalizer")
       ->check(CLI::PositiveNumber);
   command->add_option("--seconds", options->seconds, "Time to spend on each op");
   command->add_option("--threads", options->threads, "CPU threads (0: all)")
       ->check(CLI::NonNegativeNumber);
+  command->add_option("--device", options->device, "Where to run; a GPU has its own limits")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
+  command->add_option("--json", options->json, "Write the results to this file too");
   command->footer(
       "The last op, step, is a whole training step, and only runs when it is named: one model for\n"
       "each of --normalizers, a step of each in turn.\n"
       "Example:  ssmax bench step --hidden 384 --intermediate 1024 --heads 6 --rounds 40");
   for (CLI::Option* option : command->get_options()) {
-    if (option->get_name() != "--help") option->capture_default_str();
+    const std::string& name = option->get_name();
+    if (name != "--help" && name != "--normalizers" && name != "--json") {
+      option->capture_default_str();
+    }
   }
   command->callback([options] { run(*options); });
 }

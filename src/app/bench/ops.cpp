@@ -27,7 +27,7 @@ constexpr double kEps = 1e-5;
 
 /// What the norms and the elementwise ops work on.
 struct Rows {
-  Rows(const Bench& bench, std::int64_t row_size)
+  Rows(Bench& bench, std::int64_t row_size)
       : M(bench.options().tokens),
         C(row_size),
         shape(extents(M, C)),
@@ -204,8 +204,7 @@ void bench_norm_squared(Bench& bench) {
 
 void bench_adamw(Bench& bench) {
   const std::int64_t count = bench.options().hidden * bench.options().vocabulary;
-  const Tensor scale = bench.f32({1});
-  *scale.data<float>() = 1.0F;
+  const Tensor scale = bench.constant({1}, 1.0);
   const kernels::AdamwArrays arrays{bench.f32({count}), bench.f32({count}), bench.f32({count}),
                                     bench.tensor({count}, DType::bf16), bench.f32({count})};
   device::fill_zero(bench.stream(), arrays.second_moment);

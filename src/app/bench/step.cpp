@@ -6,7 +6,6 @@
 #include "app/bench/timing.h"
 #include "base/clock.h"
 #include "model/model.h"
-#include "normalizers/registry.h"
 #include "optim/adamw_optimizer.h"
 
 namespace ssmax::app {
@@ -16,14 +15,20 @@ namespace {
 using device::Tensor;
 
 model::ModelConfig model_config(const BenchOptions& options, const std::string& normalizer) {
-  model::ModelConfig config;
+  model::ModelConfig config = with_normalizer(normalizer);
   config.vocab_size = options.vocabulary;
   config.num_hidden_layers = options.layers;
   config.num_attention_heads = options.heads;
   config.hidden_size = options.hidden;
   config.intermediate_size = options.intermediate;
   config.max_position_embeddings = options.sequence_length;
-  config.normalizer = {&normalizers::normalizer_kinds, normalizer};
+  if (options.architecture == "gpt2") {
+    config.mlp = model::MlpKind::gelu;
+    config.norm = model::NormKind::layer_norm;
+    config.position.kind = model::PositionKind::learned;
+    config.bias = true;
+    config.tie_word_embeddings = true;
+  }
   return config;
 }
 
@@ -31,7 +36,8 @@ model::ModelConfig model_config(const BenchOptions& options, const std::string& 
 class TrainingStep {
  public:
   TrainingStep(Bench& bench, const std::string& normalizer, const Tensor& tokens)
-      : model_(model_config(bench.options(), normalizer), bench.activation_dtype(),
+      : arena_(bench.stream().device()),
+        model_(model_config(bench.options(), normalizer), bench.activation_dtype(),
                params::Gradients::allocate, arena_),
         activations_(model_.config(), model_.attention_row_values(), shape(bench), arena_),
         optimizer_(model_.parameters(), {}, arena_),
@@ -47,6 +53,11 @@ class TrainingStep {
     model_.backward(stream, activations_, batch_, {});
     optimizer_.step(stream, 1e-4);
     optimizer_.read(stream);
+  }
+
+  double flop_per_token() const {
+    return model::count_flops(model_.config(), model_.config().max_position_embeddings)
+        .training_per_token();
   }
 
  private:
@@ -87,13 +98,29 @@ struct Column {
   std::vector<double> wall, cpu;  // seconds of each round
 };
 
-void print(const Column& column, const Column& first) {
-  std::printf("%-34s %9.2f ms %9.2f ms CPU", ("step " + column.normalizer).c_str(),
-              1e3 * median(column.wall), 1e3 * median(column.cpu));
+/// On a CPU, which others may share, columns are compared by its own time.
+void print(Bench& bench, const Column& column, const Column& first) {
+  const double seconds = median(column.wall);
+  std::printf("%-34s %9.2f ms", ("step " + column.normalizer).c_str(), 1e3 * seconds);
+  base::JsonValue line = base::JsonValue::object();
+  line.add("name", base::JsonValue::of("step " + column.normalizer));
+  line.add("architecture", base::JsonValue::of(bench.options().architecture));
+  line.add("seconds", base::JsonValue::of(seconds));
+  const double speed = static_cast<double>(bench.options().tokens) / seconds;
+  line.add("tokens_per_second", base::JsonValue::of(speed));
+  if (bench.on_gpu()) {
+    const double share = speed * column.step->flop_per_token() / bench.product_limit();
+    std::printf(" %9.0f tokens/s %5.1f %% of the limit", speed, 100.0 * share);
+    line.add("share_of_limit", base::JsonValue::of(share));
+  } else {
+    std::printf(" %9.2f ms CPU", 1e3 * median(column.cpu));
+  }
+  bench.record(line);
   if (&column != &first) {
+    const auto times = bench.on_gpu() ? &Column::wall : &Column::cpu;
     std::vector<double> percent;
     for (std::size_t round = 0; round < column.cpu.size(); ++round) {
-      percent.push_back(100.0 * (column.cpu[round] / first.cpu[round] - 1.0));
+      percent.push_back(100.0 * ((column.*times)[round] / (first.*times)[round] - 1.0));
     }
     const auto [low, high] = median_interval(percent);
     std::printf("  %+6.2f %% [%+.2f, %+.2f]", median(percent), low, high);
@@ -107,7 +134,9 @@ void bench_step(Bench& bench) {
   const BenchOptions& o = bench.options();
   const Tensor tokens = bench.tokens({o.tokens / o.sequence_length, o.sequence_length});
   std::vector<Column> columns;
-  for (const std::string& normalizer : o.normalizers) {
+  std::vector<std::string> normalizers = o.normalizers;
+  if (normalizers.empty()) normalizers = {"softmax", "softmax", "ssmax", "self_adjust"};
+  for (const std::string& normalizer : normalizers) {
     columns.push_back(
         {normalizer, std::make_unique<TrainingStep>(bench, normalizer, tokens), {}, {}});
     columns.back().step->run(bench.stream());
@@ -126,11 +155,12 @@ void bench_step(Bench& bench) {
   }
   std::printf(
       "training steps, %lld layers of width %lld, %lld x %lld tokens, %s, %d rounds;\n"
-      "CPU time against the first, median and its 95 %% interval\n",
+      "%s against the first, median and its 95 %% interval\n",
       static_cast<long long>(o.layers), static_cast<long long>(o.hidden),
       static_cast<long long>(o.tokens / o.sequence_length),
-      static_cast<long long>(o.sequence_length), o.dtype.c_str(), o.rounds);
-  for (const Column& column : columns) print(column, columns.front());
+      static_cast<long long>(o.sequence_length), o.dtype.c_str(), o.rounds,
+      bench.on_gpu() ? "time" : "CPU time");
+  for (const Column& column : columns) print(bench, column, columns.front());
 }
 
 }  // namespace ssmax::app

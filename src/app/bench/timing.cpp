@@ -1,10 +1,15 @@
 #include "app/bench/timing.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
+#include <sstream>
+#include <utility>
 
+#include "base/clock.h"
+#include "base/config.h"
+#include "base/durable_file.h"
 #include "base/random.h"
+#include "device/gpus.h"
 #include "device/parallel.h"
 #include "kernels/linear/matmul_limit.h"
 
@@ -17,26 +22,57 @@ using device::DType;
 using device::Shape;
 using device::Tensor;
 
-double seconds_of(const std::function<void()>& run) {
-  const auto start = std::chrono::steady_clock::now();
-  run();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
+/// Of queued work a round lasts this long, beside which launching the first call and waiting for
+/// the last are nothing.
+constexpr double kRoundSeconds = 5e-3;
+/// Elements that are made on the host; the rest of a tensor are copies of them.
+constexpr std::int64_t kPattern = std::int64_t{1} << 20;
 
-/// The best of as many calls as fit in `budget` seconds, at least three; one call warms up.
-double best_seconds(const std::function<void()>& run, double budget) {
-  double best = seconds_of(run);
+}  // namespace
+
+Bench::Bench(const BenchOptions& options)
+    : options_(options),
+      dtype_(options.dtype == "bf16" ? DType::bf16 : DType::f32),
+      stream_(options.device == "cuda" ? device::gpu_device() : device::Device{}),
+      arena_(std::make_unique<Arena>(stream_.device())),
+      results_(base::JsonValue::array()) {}
+
+/// The best of as many rounds as fit in `budget` seconds, at least three; one call warms up. A
+/// round is one call on the CPU, and on a GPU as many as it takes for the wait to count for
+/// nothing.
+double Bench::best_seconds(const std::function<void()>& run, double budget) {
+  const auto seconds_of = [&](std::int64_t calls) {
+    const base::Stopwatch watch;
+    for (std::int64_t call = 0; call < calls; ++call) run();
+    stream_.synchronize();
+    return watch.seconds() / static_cast<double>(calls);
+  };
+  double best = seconds_of(1);
+  std::int64_t calls = 1;
+  if (on_gpu()) {
+    best = seconds_of(1);  // the first has loaded the kernels
+    calls = std::clamp<std::int64_t>(static_cast<std::int64_t>(kRoundSeconds / best), 1, 1000);
+  }
   double spent = 0.0;
-  for (int call = 0; call < 3 || spent < budget; ++call) {
-    const double seconds = seconds_of(run);
-    spent += seconds;
+  for (int round = 0; round < 3 || spent < budget; ++round) {
+    const double seconds = seconds_of(calls);
+    spent += seconds * static_cast<double>(calls);
     best = std::min(best, seconds);
   }
   return best;
 }
 
-/// Bytes per second of a[i] = b[i] + 3 c[i] on arrays far larger than the caches.
-double measured_bandwidth() {
+/// Bytes per second on arrays far larger than the caches: a[i] = b[i] + 3 c[i] on the CPU, copies
+/// on a GPU.
+double Bench::measured_bandwidth() {
+  if (on_gpu()) {
+    const std::int64_t count = device::multiprocessors(stream_.device()) << 21;
+    Arena arena(stream_.device());
+    const Tensor from = arena.allocate("copy", DType::f32, {count});
+    const Tensor to = arena.allocate("copy", DType::f32, {count});
+    const double seconds = best_seconds([&] { device::copy(stream_, to, from); }, options_.seconds);
+    return 2.0 * static_cast<double>(from.bytes()) / seconds;
+  }
   constexpr std::int64_t kCount = std::int64_t{1} << 25;
   Arena arena;
   float* a = arena.allocate("triad", DType::f32, {kCount}).data<float>();
@@ -53,53 +89,106 @@ double measured_bandwidth() {
   return 3.0 * sizeof(float) * static_cast<double>(kCount) / seconds;
 }
 
-}  // namespace
-
-Bench::Bench(const BenchOptions& options)
-    : options_(options),
-      dtype_(options.dtype == "bf16" ? DType::bf16 : DType::f32),
-      arena_(std::make_unique<Arena>()) {}
-
 void Bench::measure_limits() {
   if (bandwidth_ > 0.0) return;
   bandwidth_ = measured_bandwidth();
   product_limit_ = kernels::measured_matmul_limit(stream_, dtype_);
-  std::printf("limits of this machine now, %d threads: %.1f GB/s, %.1f GF/s in %s\n",
-              device::cpu_threads(), bandwidth_ * 1e-9, product_limit_, options_.dtype.c_str());
+  if (on_gpu()) {
+    std::printf("limits of %s now: %.1f GB/s, %.1f TF/s in %s\n",
+                device::describe(stream_.device()).c_str(), bandwidth_ * 1e-9,
+                product_limit_ * 1e-3, options_.dtype.c_str());
+  } else {
+    std::printf("limits of this machine now, %d threads: %.1f GB/s, %.1f GF/s in %s\n",
+                device::cpu_threads(), bandwidth_ * 1e-9, product_limit_, options_.dtype.c_str());
+  }
   std::printf("(an op whose data stays in the caches can pass the limit of the memory)\n");
+  base::JsonValue line = base::JsonValue::object();
+  line.add("name", base::JsonValue::of(std::string("limits")));
+  line.add("device", base::JsonValue::of(device::describe(stream_.device())));
+  line.add("bytes_per_second", base::JsonValue::of(bandwidth_));
+  line.add("flop_per_second", base::JsonValue::of(product_limit()));
+  record(line);
 }
 
-Tensor Bench::tensor(const Shape& shape, DType dtype) const {
+Tensor Bench::tensor(const Shape& shape, DType dtype) {
   const Tensor result = arena_->allocate("bench", dtype, shape);
   if (dtype == DType::i32) return result;
-  device::dispatch(dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    T* data = result.data<T>();
-    for (std::int64_t i = 0; i < shape.elements(); ++i) {
-      data[i] = static_cast<T>(static_cast<float>((i * 2654435761U >> 7) % 256 - 128) / 512.0F);
+  const std::int64_t elements = shape.elements();
+  std::int64_t done = std::min(kPattern, elements);
+  const Tensor flat = result.reshaped({elements});
+  device::dispatch(dtype, [&]<class T>(device::Tag<T>) {
+    std::vector<T> pattern;
+    for (std::int64_t i = 0; i < done; ++i) {
+      pattern.push_back(
+          static_cast<T>(static_cast<float>((i * 2654435761U >> 7) % 256 - 128) / 512.0F));
     }
+    device::copy(stream_, flat.rows(0, done), device::view(std::as_const(pattern).data(), {done}));
   });
+  while (done < elements) {
+    const std::int64_t count = std::min(done, elements - done);
+    device::copy(stream_, flat.rows(done, count), flat.rows(0, count));
+    done += count;
+  }
+  stream_.synchronize();
   return result;
 }
 
-Tensor Bench::tokens(const Shape& shape) const {
+Tensor Bench::tokens(const Shape& shape) {
   const Tensor result = tensor(shape, DType::i32);
+  std::vector<std::int32_t> ids;
   for (std::int64_t i = 0; i < shape.elements(); ++i) {
     const std::uint64_t bits = base::random_bits(1, 2, static_cast<std::uint64_t>(i));
-    result.data<std::int32_t>()[i] =
-        static_cast<std::int32_t>(bits % static_cast<std::uint64_t>(options_.vocabulary));
+    ids.push_back(
+        static_cast<std::int32_t>(bits % static_cast<std::uint64_t>(options_.vocabulary)));
   }
+  device::copy(stream_, result, device::view(std::as_const(ids).data(), shape));
+  stream_.synchronize();
   return result;
 }
 
-void Bench::report(const Timing& timing) const {
+Tensor Bench::constant(const Shape& shape, double value) {
+  const Tensor result = arena_->allocate("bench", DType::f32, shape);
+  const std::vector<float> values(static_cast<std::size_t>(shape.elements()),
+                                  static_cast<float>(value));
+  device::copy(stream_, result, device::view(values.data(), shape));
+  stream_.synchronize();
+  return result;
+}
+
+void Bench::report(const Timing& timing) {
   const double seconds = best_seconds(timing.run, options_.seconds);
   const bool multiplies = timing.operations > 0.0;
-  const double rate = (multiplies ? timing.operations : timing.bytes) / seconds * 1e-9;
-  const double limit = multiplies ? product_limit_ : bandwidth_ * 1e-9;
-  std::printf("%-34s %-22s %9.3f ms %9.1f %s %5.0f %%\n", timing.name.c_str(), timing.shape.c_str(),
-              seconds * 1e3, rate, multiplies ? "GF/s" : "GB/s", 100.0 * rate / limit);
+  const double rate = (multiplies ? timing.operations : timing.bytes) / seconds;
+  const double share = rate / (multiplies ? product_limit() : bandwidth_);
+  const bool tera = multiplies && on_gpu();
+  std::printf("%-48s %-22s %9.3f ms %9.1f %s %5.0f %%\n", timing.name.c_str(), timing.shape.c_str(),
+              seconds * 1e3, rate * (tera ? 1e-12 : 1e-9),
+              !multiplies ? "GB/s"
+              : tera      ? "TF/s"
+                          : "GF/s",
+              100.0 * share);
   std::fflush(stdout);
+  base::JsonValue line = base::JsonValue::object();
+  line.add("name", base::JsonValue::of(timing.name));
+  line.add("shape", base::JsonValue::of(timing.shape));
+  line.add("seconds", base::JsonValue::of(seconds));
+  line.add(multiplies ? "flop_per_second" : "bytes_per_second", base::JsonValue::of(rate));
+  line.add("share_of_limit", base::JsonValue::of(share));
+  record(line);
+}
+
+void Bench::write_results() const {
+  if (options_.json.empty()) return;
+  base::write_file_atomically(options_.json, base::to_text(results_) + "\n");
+}
+
+model::ModelConfig with_normalizer(const std::string& text) {
+  std::istringstream words(text);
+  std::string word;
+  std::getline(words, word, ':');
+  std::vector<std::string> overrides = {"--normalizer.kind=" + word};
+  while (std::getline(words, word, ',')) overrides.push_back("--normalizer." + word);
+  return base::parse_config<model::ModelConfig>("{}", "--normalizers " + text, overrides);
 }
 
 std::string extents(std::int64_t a, std::int64_t b) {

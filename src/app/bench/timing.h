@@ -6,8 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "base/json_value.h"
 #include "device/arena.h"
 #include "device/stream.h"
+#include "model/model_config.h"
 
 namespace ssmax::app {
 
@@ -20,11 +22,14 @@ struct BenchOptions {
   std::int64_t heads = 12;
   std::int64_t layers = 6;
   std::int64_t vocabulary = 50257;
-  std::vector<std::string> normalizers = {"softmax", "softmax", "ssmax", "self_adjust"};
+  std::vector<std::string> normalizers;  // empty: each op's own choice
+  std::string architecture = "llama";    // of step
   int rounds = 12;
   std::string dtype = "bf16";
   double seconds = 0.3;
   int threads = 0;
+  std::string device = "cpu";
+  std::string json;  // file for the results, or empty
 };
 
 /// One thing to time: what it must move (each byte once) or multiply.
@@ -44,28 +49,43 @@ class Bench {
   const BenchOptions& options() const { return options_; }
   /// Prints the limits of the machine, once, before the first op that is held against them.
   void measure_limits();
-  void report(const Timing& timing) const;
+  void report(const Timing& timing);
+  /// Adds a line to the file of results.
+  void record(base::JsonValue line) { results_.items.push_back(std::move(line)); }
+  void write_results() const;
   /// Frees the tensors.
-  void finish() { arena_ = std::make_unique<device::Arena>(); }
+  void finish() { arena_ = std::make_unique<device::Arena>(stream_.device()); }
 
   /// Small numbers, so that sums over many calls stay finite.
-  device::Tensor tensor(const device::Shape& shape, device::DType dtype) const;
-  device::Tensor activation(const device::Shape& shape) const { return tensor(shape, dtype_); }
-  device::Tensor f32(const device::Shape& shape) const { return tensor(shape, device::DType::f32); }
-  device::Tensor tokens(const device::Shape& shape) const;
+  device::Tensor tensor(const device::Shape& shape, device::DType dtype);
+  device::Tensor activation(const device::Shape& shape) { return tensor(shape, dtype_); }
+  device::Tensor f32(const device::Shape& shape) { return tensor(shape, device::DType::f32); }
+  device::Tensor tokens(const device::Shape& shape);
+  /// f32, `value` everywhere.
+  device::Tensor constant(const device::Shape& shape, double value);
 
   device::DType activation_dtype() const { return dtype_; }
   double element_bytes() const { return static_cast<double>(device::size_of(dtype_)); }
   device::Stream& stream() { return stream_; }
+  bool on_gpu() const { return stream_.device().kind == device::DeviceKind::cuda; }
+  /// FLOP/s of matrix products; 0: not measured.
+  double product_limit() const { return 1e9 * product_limit_; }
 
  private:
+  double best_seconds(const std::function<void()>& run, double budget);
+  double measured_bandwidth();
+
   BenchOptions options_;
   device::DType dtype_;
   double bandwidth_ = 0.0;      // bytes per second; 0: not measured yet
   double product_limit_ = 0.0;  // GF/s
-  std::unique_ptr<device::Arena> arena_;
   device::Stream stream_;
+  std::unique_ptr<device::Arena> arena_;
+  base::JsonValue results_;
 };
+
+/// The model section that asks for a normalizer written as KIND or KIND:option=value,option=value.
+model::ModelConfig with_normalizer(const std::string& text);
 
 /// "a x b"
 std::string extents(std::int64_t a, std::int64_t b);
