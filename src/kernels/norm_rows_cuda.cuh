@@ -96,76 +96,93 @@ __global__ void __launch_bounds__(kRowsOfBlock* device::kWarpSize)
   }
 }
 
+/// What the rows of a chunk add to dweight and dbias.
+struct ColumnPartials {
+  float* weight;  ///< (chunks, C)
+  float* bias;    ///< (chunks, C), null: none
+  std::int64_t chunk_rows;
+};
+
 /// With h = (x - mean) rstd and g = dy w: dx = rstd (g - mean(g) - h mean(g h)), without mean(g)
-/// where the center is 0.
+/// where the center is 0; dweight is the sum of dy h and dbias that of dy. A block to a chunk,
+/// whose rows its warps take in turn; every warp has sums of its own in shared memory, a lane the
+/// columns that it reads, and in the end they are added in the order of the warps. So dy and x are
+/// read once.
 template <Center kCenter, int kCount, Write kWrite, class T>
 __global__ void __launch_bounds__(kRowsOfBlock* device::kWarpSize)
-    norm_backward_kernel(const __grid_constant__ NormBackward<T> n) {
+    norm_backward_kernel(const __grid_constant__ NormBackward<T> n, const ColumnPartials partials) {
   using device::load_values;
+  using device::store_values;
   constexpr std::int64_t kStride = device::kWarpSize * kCount;
-  const std::int64_t m = warp_row();
-  if (m >= n.M) return;
+  const std::int64_t warps = device::warp_count();
+  const bool with_bias = partials.bias != nullptr;
+  auto* sums = device::dynamic_shared<float>();  // (warps, C), and as much for the bias
+  float* weight_sums = sums + device::warp_id() * n.C;
+  float* bias_sums = weight_sums + warps * n.C;
   const std::int64_t first = device::lane_id() * kCount;
-  const float mean = kCenter == Center::mean ? n.mean[m] : 0.0F;
-  const float rstd = n.rstd[m];
-  float sum = 0.0F;
-  float dot = 0.0F;
   for (std::int64_t c = first; c < n.C; c += kStride) {
-    const auto g = load_values<kCount>(n.dy + m * n.C + c);
-    const auto v = load_values<kCount>(n.x + m * n.C + c);
-    const auto w = load_values<kCount>(n.weight + c);
-#pragma unroll
-    for (int j = 0; j < kCount; ++j) {
-      sum += g[j] * w[j];
-      dot += g[j] * w[j] * (v[j] - mean);
-    }
+    store_values<kCount>(weight_sums + c, device::Values<kCount>{});
+    if (with_bias) store_values<kCount>(bias_sums + c, device::Values<kCount>{});
   }
+  const std::int64_t begin = blockIdx.x * partials.chunk_rows;
+  const std::int64_t end = begin + partials.chunk_rows < n.M ? begin + partials.chunk_rows : n.M;
   const auto count = static_cast<float>(n.C);
-  const float mean_g = kCenter == Center::mean ? device::warp_sum(sum) / count : 0.0F;
-  const float pull = device::warp_sum(dot) * rstd * rstd / count;
-  for (std::int64_t c = first; c < n.C; c += kStride) {
-    auto g = load_values<kCount>(n.dy + m * n.C + c);
-    const auto v = load_values<kCount>(n.x + m * n.C + c);
-    const auto w = load_values<kCount>(n.weight + c);
-#pragma unroll
-    for (int j = 0; j < kCount; ++j) {
-      g[j] = (g[j] * w[j] - mean_g - (v[j] - mean) * pull) * rstd;
-    }
-    if constexpr (kWrite == Write::add) {
-      const auto before = load_values<kCount>(n.dx + m * n.C + c);
-#pragma unroll
-      for (int j = 0; j < kCount; ++j) g[j] += before[j];
-    }
-    device::store_values<kCount>(n.dx + m * n.C + c, g);
-  }
-}
-
-/// What one element adds to dweight: dy h.
-template <Center kCenter, int kCount, class T>
-struct WeightTerm {
-  NormBackward<T> n;
-
-  __device__ device::Values<kCount> operator()(std::int64_t m, std::int64_t c) const {
-    auto g = device::load_values<kCount>(n.dy + m * n.C + c);
-    const auto v = device::load_values<kCount>(n.x + m * n.C + c);
+  for (std::int64_t m = begin + device::warp_id(); m < end; m += warps) {
     const float mean = kCenter == Center::mean ? n.mean[m] : 0.0F;
     const float rstd = n.rstd[m];
+    float sum = 0.0F;
+    float dot = 0.0F;
+    for (std::int64_t c = first; c < n.C; c += kStride) {
+      const auto g = load_values<kCount>(n.dy + m * n.C + c);
+      const auto v = load_values<kCount>(n.x + m * n.C + c);
+      const auto w = load_values<kCount>(n.weight + c);
 #pragma unroll
-    for (int j = 0; j < kCount; ++j) g[j] *= (v[j] - mean) * rstd;
-    return g;
+      for (int j = 0; j < kCount; ++j) {
+        sum += g[j] * w[j];
+        dot += g[j] * w[j] * (v[j] - mean);
+      }
+    }
+    const float mean_g = kCenter == Center::mean ? device::warp_sum(sum) / count : 0.0F;
+    const float pull = device::warp_sum(dot) * rstd * rstd / count;
+    // From the cache. dx may be dy or x: both are read before it is written.
+    for (std::int64_t c = first; c < n.C; c += kStride) {
+      auto g = load_values<kCount>(n.dy + m * n.C + c);
+      const auto v = load_values<kCount>(n.x + m * n.C + c);
+      const auto w = load_values<kCount>(n.weight + c);
+      auto weight_sum = load_values<kCount>(weight_sums + c);
+#pragma unroll
+      for (int j = 0; j < kCount; ++j) weight_sum[j] += g[j] * ((v[j] - mean) * rstd);
+      store_values<kCount>(weight_sums + c, weight_sum);
+      if (with_bias) {
+        auto bias_sum = load_values<kCount>(bias_sums + c);
+#pragma unroll
+        for (int j = 0; j < kCount; ++j) bias_sum[j] += g[j];
+        store_values<kCount>(bias_sums + c, bias_sum);
+      }
+#pragma unroll
+      for (int j = 0; j < kCount; ++j) {
+        g[j] = (g[j] * w[j] - mean_g - (v[j] - mean) * pull) * rstd;
+      }
+      if constexpr (kWrite == Write::add) {
+        const auto before = load_values<kCount>(n.dx + m * n.C + c);
+#pragma unroll
+        for (int j = 0; j < kCount; ++j) g[j] += before[j];
+      }
+      store_values<kCount>(n.dx + m * n.C + c, g);
+    }
   }
-};
-
-/// What one element adds to dbias: itself.
-template <int kCount, class T>
-struct ElementTerm {
-  const T* x;
-  std::int64_t C;
-
-  __device__ device::Values<kCount> operator()(std::int64_t m, std::int64_t c) const {
-    return device::load_values<kCount>(x + m * C + c);
+  __syncthreads();
+  for (std::int64_t c = threadIdx.x; c < n.C; c += blockDim.x) {
+    float weight_sum = 0.0F;
+    float bias_sum = 0.0F;
+    for (std::int64_t warp = 0; warp < warps; ++warp) {
+      weight_sum += sums[warp * n.C + c];
+      if (with_bias) bias_sum += sums[(warps + warp) * n.C + c];
+    }
+    partials.weight[blockIdx.x * n.C + c] = weight_sum;
+    if (with_bias) partials.bias[blockIdx.x * n.C + c] = bias_sum;
   }
-};
+}
 
 inline dim3 row_blocks(std::int64_t rows) { return device::blocks_for(rows, kRowsOfBlock); }
 
@@ -179,26 +196,39 @@ void norm_forward(Stream& stream, const NormForward<T>& n) {
       });
 }
 
-/// dweight (C) and dbias (C, or null) are added to.
+/// Shared memory that every GPU from compute capability 8.0 on gives a block.
+inline constexpr std::int64_t kMostSharedBytes = std::int64_t{96} << 10;
+
+/// dweight (C) and dbias (C, or null) are added to. Takes the stream's workspace.
 template <Center kCenter, class T>
 void norm_backward(Stream& stream, float* dweight, float* dbias, const NormBackward<T>& n,
                    Write write) {
+  constexpr auto kFloat = static_cast<std::int64_t>(sizeof(float));
+  const std::int64_t sums = dbias == nullptr ? 1 : 2;
+  const std::int64_t warps =
+      std::min<std::int64_t>(kRowsOfBlock, kMostSharedBytes / (sums * n.C * kFloat));
+  require(warps > 0, "norm on a GPU: a row must have at most 24,576 elements, 12,288 with a bias");
+  const ColumnChunks chunks(n.M);
+  const std::int64_t partial_floats = chunks.count * n.C;
+  auto* memory =
+      static_cast<float*>(device::cuda::workspace(stream, sums * partial_floats * kFloat));
+  const ColumnPartials partials{memory, dbias == nullptr ? nullptr : memory + partial_floats,
+                                chunks.size};
+  const device::LaunchShape shape{.grid = device::blocks_for(chunks.count, 1),
+                                  .block = static_cast<unsigned>(warps * device::kWarpSize),
+                                  .shared_bytes = warps * sums * n.C * kFloat};
   dispatch_width<device::kPackSize<T>>({n.dx, n.dy, n.x, n.weight}, n.C, [&](auto width) {
     constexpr int kCount = decltype(width)::value;
-    // First: dx may be written over dy or x.
-    add_column_sums<kCount>(stream, dweight, WeightTerm<kCenter, kCount, T>{n}, n.M, n.C);
-    if (dbias != nullptr) {
-      add_column_sums<kCount>(stream, dbias, ElementTerm<kCount, T>{n.dy, n.C}, n.M, n.C);
-    }
-    const device::LaunchShape shape{.grid = row_blocks(n.M),
-                                    .block = kRowsOfBlock * device::kWarpSize};
     if (write == Write::add) {
-      device::launch_kernel<norm_backward_kernel<kCenter, kCount, Write::add, T>>(stream, shape, n);
+      device::launch_kernel<norm_backward_kernel<kCenter, kCount, Write::add, T>>(stream, shape, n,
+                                                                                  partials);
     } else {
-      device::launch_kernel<norm_backward_kernel<kCenter, kCount, Write::overwrite, T>>(stream,
-                                                                                        shape, n);
+      device::launch_kernel<norm_backward_kernel<kCenter, kCount, Write::overwrite, T>>(
+          stream, shape, n, partials);
     }
   });
+  add_chunks(stream, dweight, partials.weight, chunks.count, n.C);
+  if (dbias != nullptr) add_chunks(stream, dbias, partials.bias, chunks.count, n.C);
 }
 
 }  // namespace ssmax::kernels::cuda

@@ -14,8 +14,9 @@ struct Size {
   std::int64_t M;
   std::int64_t C;
 };
-// One row, widths around the vector length, more rows than chunks of the row sums.
-constexpr Size kSizes[] = {{1, 2}, {1, 17}, {3, 16}, {70, 100}, {1100, 33}, {5, 769}};
+// One row, widths around the vector length, more rows than chunks of the row sums, a row too wide
+// for all warps of a GPU's block to have sums of their own.
+constexpr Size kSizes[] = {{1, 2}, {1, 17}, {3, 16}, {70, 100}, {1100, 33}, {5, 769}, {3, 4100}};
 
 // Two row sums of C terms in 16 lanes cost at most C / 16 + 4 roundings each; the rest fourteen.
 // Values near the mean lose as many units as x is larger than its deviation: within a factor 4 for
