@@ -50,11 +50,13 @@ std::int64_t Model::attention_workspace_bytes(const Activations& activations) co
 }
 
 std::int64_t Model::linear_workspace_bytes(const Activations& activations) const {
-  const auto bytes_for = [&](const Tensor& output) {
+  const auto bytes_for = [&](const Tensor& output, std::int64_t biases) {
     return kernels::linear_workspace_bytes(output.device(), output.extent(0), config().hidden_size,
-                                           output.extent(1), dtype_);
+                                           output.extent(1), biases, dtype_);
   };
-  return std::max(bytes_for(activations.logits), bytes_for(activations.blocks.front().mlp_input));
+  const Tensor& widest = activations.blocks.front().mlp_input;
+  return std::max(bytes_for(activations.logits, 0),
+                  bytes_for(widest, config().bias ? widest.extent(1) : 0));
 }
 
 void Model::enter_block(Stream& stream, Activations& activations, int index) const {

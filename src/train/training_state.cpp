@@ -69,8 +69,8 @@ std::int64_t usable_bytes(device::Device device, const Place& place) {
 }
 
 /// What a run on a GPU takes beside its arena. The workspace serves one op after the other; those
-/// that are not asked take less than a matmul: embedding_backward 8 bytes a row, sums over rows 2
-/// KiB a column.
+/// that are not asked take less than a matmul: embedding_backward 8 bytes a row, norms up to 4 KiB
+/// a channel.
 void add_gpu_parts(MemoryPlan& plan, const TrainingState& state, std::int64_t snapshot) {
   const std::int64_t workspace = std::max(state.model.linear_workspace_bytes(state.activations),
                                           state.model.attention_workspace_bytes(state.activations));

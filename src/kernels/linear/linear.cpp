@@ -50,10 +50,10 @@ void linear_weight_gradient(Stream& stream, const Tensor& dweight, const Tensor&
 }
 
 std::int64_t linear_workspace_bytes(device::Device device, std::int64_t M, std::int64_t K,
-                                    std::int64_t N, DType dtype) {
+                                    std::int64_t N, std::int64_t biases, DType dtype) {
   if (device.kind == device::DeviceKind::cuda) {
     if (!device::is_linked<cuda::linear_workspace_bytes>()) device::refuse_cuda();
-    return cuda::linear_workspace_bytes(M, N);
+    return cuda::linear_workspace_bytes(M, biases);
   }
   if (dtype != DType::bf16 || cpu::processor_multiplies_bf16()) return 0;
   return (M * K + K * N + M * N + std::max(K, N)) * static_cast<std::int64_t>(sizeof(float));

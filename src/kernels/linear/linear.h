@@ -21,8 +21,9 @@ void linear_weight_gradient(Stream& stream, const Tensor& dweight, const Tensor&
                             const ConstTensor& dy, const ConstTensor& x);
 
 /// Memory that the products of such a layer take at most while they run: on a CPU f32 copies where
-/// the processor has no bf16 products, else 0; on a GPU of the stream's workspace.
+/// the processor has no bf16 products, else 0; on a GPU of the stream's workspace. `biases` is N,
+/// or 0 for a layer without a bias.
 std::int64_t linear_workspace_bytes(device::Device device, std::int64_t M, std::int64_t K,
-                                    std::int64_t N, DType dtype);
+                                    std::int64_t N, std::int64_t biases, DType dtype);
 
 }  // namespace ssmax::kernels

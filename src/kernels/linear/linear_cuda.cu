@@ -69,9 +69,9 @@ void linear_weight_gradient(Stream& stream, const Tensor& dweight, const Tensor&
   });
 }
 
-std::int64_t linear_workspace_bytes(std::int64_t M, std::int64_t N) {
+std::int64_t linear_workspace_bytes(std::int64_t M, std::int64_t biases) {
   const std::int64_t bias_gradient =
-      ColumnChunks(M).count * N * static_cast<std::int64_t>(sizeof(float));
+      ColumnChunks(M).count * biases * static_cast<std::int64_t>(sizeof(float));
   return std::max(kMatrixProductWorkspace, bias_gradient);
 }
 

@@ -22,7 +22,7 @@ namespace cuda {
                                           const Tensor& dbias, const ConstTensor& dy,
                                           const ConstTensor& x);
 /// Of the stream's workspace.
-[[gnu::weak]] std::int64_t linear_workspace_bytes(std::int64_t M, std::int64_t N);
+[[gnu::weak]] std::int64_t linear_workspace_bytes(std::int64_t M, std::int64_t biases);
 }  // namespace cuda
 
 }  // namespace ssmax::kernels
