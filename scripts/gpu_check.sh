@@ -2,48 +2,61 @@
 # Everything there is to prove and measure on a machine with a GPU, in about ten minutes: builds the
 # CUDA backend for the GPU that is there, runs the tests on it, and leaves logs and tables in a folder.
 #
-#   scripts/gpu_check.sh [--packages FOLDER] [--out FOLDER] [--data GLOB] [--python PYTHON] [SECTION...]
+#   scripts/gpu_check.sh [--packages FOLDER] [--out FOLDER] [--data GLOB] [--python PYTHON]
+#                        [--minutes N] [--build FOLDER] [--tiny] [SECTION...]
 #
 # Sections, by default all of them in this order:
 #   build     configure and build the preset cuda-native
 #   tests     ctest -L gpu: every kernel against double, every normalizer, whole runs beside the CPU
 #   runs      some steps of each run of configs/small, with a resume; loss and tokens per second
-#   bench     ssmax bench, where it has a GPU side
-#   pytorch   training speed of PyTorch on this GPU beside ssmax; needs a Python with torch
-#   sanitize  compute-sanitizer memcheck and racecheck over the kernel tests
+#   bench     every op and attention beside the GPU's limits; steps of the paper's model and of GPT-2
+#   pytorch   attention and training steps of PyTorch on this GPU; needs a Python with torch
+#   sanitize  compute-sanitizer memcheck and racecheck over kernel tests
 #
 # --packages  folder with unpacked packages of the libraries (include, lib) for CMAKE_PREFIX_PATH
 # --out       where results go; default build/gpu_check
 # --data      token shards for `runs`; default the headers of /usr/include as bytes
 # --python    for `pytorch`; default python3
+# --minutes   time for all sections; one that has not ended by then has failed; default 10
+# --build     a build that is there already, for the sections behind `build`; default build/cuda-native
+# --tiny      shapes that an emulated GPU can carry, to try this script
 #
 # The last lines are one for each section: passed, FAILED or skipped with the reason. Exit code 1 when
 # one has failed.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 
-packages= out=build/gpu_check data= python=python3 sections=()
+packages='' out=build/gpu_check data='' python=python3 minutes=10 build=build/cuda-native tiny=''
+sections=()
+usage() { sed -n '2,28s/^# \{0,1\}//p' "$0"; }
 while [[ $# -gt 0 ]]; do
   case $1 in
-    --packages) packages=$(realpath "$2"); shift ;;
-    --out) out=$2; shift ;;
-    --data) data=$2; shift ;;
-    --python) python=$2; shift ;;
-    build | tests | runs | bench | pytorch | sanitize) sections+=("$1") ;;
-    *) sed -n '2,24s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    -h | --help) usage; exit 0 ;;
+    --tiny) tiny=yes; shift; continue ;;
+    build | tests | runs | bench | pytorch | sanitize) sections+=("$1"); shift; continue ;;
   esac
-  shift
+  [[ $# -gt 1 ]] || { usage >&2; exit 2; }
+  case $1 in
+    --packages) packages=$(realpath "$2") || exit 2 ;;
+    --out) out=$2 ;;
+    --data) data=$2 ;;
+    --python) python=$2 ;;
+    --minutes) minutes=$2 ;;
+    --build) build=$2 ;;
+    *) usage >&2; exit 2 ;;
+  esac
+  shift 2
 done
 [[ ${#sections[@]} -gt 0 ]] || sections=(build tests runs bench pytorch sanitize)
-mkdir -p "$out"
+mkdir -p "$out" || exit 1
 out=$(realpath "$out")
-build=build/cuda-native
 ssmax=$build/ssmax
 export PATH=$PATH:/usr/local/cuda/bin
 if [[ -n $packages ]]; then
   export CMAKE_PREFIX_PATH=$packages:$packages/usr
-  export PKG_CONFIG_PATH=$(find "$packages" -type d -name pkgconfig | paste -sd:)
-  export LD_LIBRARY_PATH=$(find "$packages" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:):${LD_LIBRARY_PATH:-}
+  PKG_CONFIG_PATH=$(find "$packages" -type d -name pkgconfig | paste -sd:)
+  LD_LIBRARY_PATH=$(find "$packages" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:):${LD_LIBRARY_PATH:-}
+  export PKG_CONFIG_PATH LD_LIBRARY_PATH
 fi
 
 section_build() {
@@ -51,39 +64,49 @@ section_build() {
 }
 
 section_tests() {
-  ctest --test-dir "$build" -L '^gpu$' --no-label-summary --output-on-failure --timeout 300
+  ctest --test-dir "$build" -L '^gpu$' --no-tests=error --no-label-summary --output-on-failure \
+    --timeout 300
 }
 
 prepare_data() {
   [[ -z $data ]] || return 0
   data="$out/headers/train_*.bin"
+  local text=/usr/include
+  [[ -z $tiny ]] || text=/usr/include/linux
   [[ -d $out/headers ]] ||
-    "$ssmax" prepare /usr/include --tokenizer bytes --out "$out/headers" --validation-fraction 0.02
+    "$ssmax" prepare "$text" --tokenizer bytes --out "$out/headers" --validation-fraction 0.02
 }
 
-# train NAME CONFIG OVERRIDE...: some steps of a run of configs/small.
+# train NAME CONFIG OVERRIDE...: some steps of a run of configs/small, with smaller batches.
 train() {
   local name=$1 config=$2
   shift 2
+  local size=(--training.batch_sequences=64)
+  [[ -z $tiny ]] || size=(--training.batch_sequences=2 --data.sequence_length=16
+    --model.vocab_size=259 --model.num_hidden_layers=1 --model.num_attention_heads=2
+    --model.hidden_size=16 --model.intermediate_size=24 --training.precision=fp32)
   "$ssmax" train "configs/small/$config.json" --out "$out/runs/$name" --training.device=cuda \
     "--data.train=$data" "--data.validation=${data/train_/val_}" --schedule.warmup_steps=10 \
-    --validation.batches=2 --validation.every_steps=0 --checkpoint.every_steps=20 "$@"
+    --validation.batches=2 --validation.every_steps=1000 --checkpoint.every_steps=1000 \
+    --checkpoint.keep=2 "${size[@]}" "$@"
 }
 
 section_runs() {
   prepare_data || return 1
   rm -rf "$out/runs"
-  local failed=0 config
-  for config in a_softmax b_ssmax c_ssmax_fixed_scale d_ssmax_bias learned_length; do
-    train "$config" "$config" --training.steps=20 &&
-      train "$config" "$config" --training.steps=40 || failed=1  # the second goes on at step 20
+  local failed=0 config half=20 positions=4096 tokens=64
+  [[ -z $tiny ]] || half=2 positions=32 tokens=4
+  for config in a_softmax b_ssmax c_ssmax_fixed_scale d_ssmax_bias learned_length self_adjust; do
+    train "$config" "$config" --training.steps=$half &&
+      train "$config" "$config" --training.steps=$((2 * half)) || failed=1  # goes on in the middle
   done
-  train e_swap_after e_swap_after "--start.checkpoint=$out/runs/a_softmax" || failed=1
-  train f_swap_late f_swap_late --training.steps=60 \
-    "--start.checkpoint=$out/runs/a_softmax/checkpoints/step_00000040" || failed=1
-  "$ssmax" evaluate "$out/runs/b_ssmax" positions --data "$data" --sequence-length 4096 \
+  train e_swap_after e_swap_after "--start.checkpoint=$out/runs/a_softmax" --training.steps=0 ||
+    failed=1
+  train f_swap_late f_swap_late --training.steps=$((3 * half)) \
+    "--start.checkpoint=$out/runs/a_softmax" || failed=1
+  "$ssmax" evaluate "$out/runs/b_ssmax" positions --data "$data" --sequence-length $positions \
     --sequences 4 --json "$out/positions.json" || failed=1
-  "$ssmax" generate "$out/runs/b_ssmax" --prompt "#include <" --tokens 64 --tokenizer bytes ||
+  "$ssmax" generate "$out/runs/b_ssmax" --prompt "#include <" --tokens $tokens --tokenizer bytes ||
     failed=1
   summarize_runs
   return $failed
@@ -108,12 +131,42 @@ PYTHON
   cat "$out/runs.md"
 }
 
+# bench NAME ARGUMENT...: a table in NAME.txt and its numbers in bench_NAME.json.
+bench() {
+  local name=$1
+  shift
+  "$ssmax" bench "$@" --device cuda --seconds 0.1 --json "$out/bench_$name.json" |
+    tee "$out/bench_$name.txt"
+}
+
+# The shapes of FlashAttention's own tables: 16,384 tokens of width 2,048.
+attention_lengths="1024 4096 16384" attention_tokens=16384 attention_width=2048
+attention_head_sizes="64 128" step_tokens=32768
+if [[ -n $tiny ]]; then
+  attention_lengths="16 32" attention_tokens=32 attention_width=128 step_tokens=32
+fi
+
 section_bench() {
-  "$ssmax" bench --help | grep -q -- --device || {
-    echo "this version times ops on the CPU only"
-    return 77
-  }
-  "$ssmax" bench --device cuda --tokens 65536 --sequence-length 1024 | tee "$out/bench.txt"
+  local failed=0 length head_size
+  local shape=(--tokens 65536 --sequence-length 1024)
+  local step=(--layers 12 --tokens "$step_tokens" --sequence-length 1024 --rounds 10)
+  [[ -z $tiny ]] || shape=(--tokens 32 --sequence-length 16 --hidden 32 --heads 2 --intermediate 48
+    --vocab 61)
+  [[ -z $tiny ]] || step=("${shape[@]}" --layers 1 --rounds 2)
+  bench ops "${shape[@]}" || failed=1
+  for length in $attention_lengths; do
+    for head_size in $attention_head_sizes; do
+      bench "attention_${length}_$head_size" attention --tokens $attention_tokens \
+        --sequence-length "$length" --hidden $attention_width \
+        --heads $((attention_width / head_size)) \
+        --normalizers softmax ssmax self_adjust:variant=plain self_adjust:variant=normalized ||
+        failed=1
+    done
+  done
+  bench step_paper step "${step[@]}" --normalizers softmax softmax ssmax self_adjust || failed=1
+  [[ -n $tiny ]] || step+=(--intermediate 3072)
+  bench step_gpt2 step "${step[@]}" --architecture gpt2 --normalizers softmax ssmax || failed=1
+  return $failed
 }
 
 section_pytorch() {
@@ -121,17 +174,28 @@ section_pytorch() {
     echo "no torch that sees the GPU in $python; name another with --python"
     return 77
   }
-  prepare_data || return 1
-  "$python" scripts/pytorch_speed.py --device cuda --layers 8 --width 512 --heads 8 --batch 64 \
-    --length 1024 --architecture llama --variants compile-bf16-autocast | tee "$out/pytorch.json"
+  local failed=0 architecture
+  # shellcheck disable=SC2086  # lists of numbers
+  "$python" scripts/pytorch_speed.py --device cuda --attention --lengths $attention_lengths \
+    --head-sizes $attention_head_sizes --attention-tokens $attention_tokens \
+    --attention-width $attention_width | tee "$out/pytorch_attention.json" || failed=1
+  for architecture in llama gpt2; do
+    "$python" scripts/pytorch_speed.py --device cuda --layers 12 --width 768 --heads 12 \
+      --batch $((step_tokens / 1024)) --length 1024 --architecture $architecture --seconds 10 \
+      --variants compile-bf16-autocast | tee "$out/pytorch_step_$architecture.json" || failed=1
+  done
+  return $failed
 }
 
 section_sanitize() {
   command -v compute-sanitizer >/dev/null || { echo "compute-sanitizer is not there"; return 77; }
   local failed=0 tool
   for tool in memcheck racecheck; do
-    compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/kernels_gpu_tests" \
-      --gtest_filter='*AgreesWithDouble*' --gtest_brief=1 || failed=1
+    compute-sanitizer --tool $tool --error-exitcode 1 "$build/normalizers_gpu_tests" \
+      --gtest_filter='All/DeviceNormalizer.FusedAgreesWithDouble/s*:*Fp32AgreesWithDouble/softmax' \
+      --gtest_brief=1 || failed=1
+    compute-sanitizer --tool $tool --error-exitcode 1 "$build/kernels_gpu_tests" \
+      --gtest_filter='*AgreesWithDouble*:-CrossEntropy*' --gtest_brief=1 || failed=1
   done
   return $failed
 }
@@ -140,19 +204,32 @@ nvidia-smi > "$out/nvidia_smi.txt" 2>&1 || {
   echo "gpu_check: nvidia-smi finds no GPU; see $out/nvidia_smi.txt" >&2
   exit 1
 }
-verdict=() status=0
+cat "$out/nvidia_smi.txt"
+# Sections run in shells of their own, which `timeout` can end.
+export out data python build tiny ssmax attention_lengths attention_tokens attention_width \
+  attention_head_sizes step_tokens
+export -f prepare_data train summarize_runs bench section_build section_tests section_runs \
+  section_bench section_pytorch section_sanitize
+verdict=() status=0 deadline=$((SECONDS + 60 * minutes))
 for section in "${sections[@]}"; do
   start=$SECONDS
+  left=$((deadline - SECONDS))
   echo "== $section"
-  "section_$section" 2>&1 | tee "$out/$section.log"
+  if [[ $left -le 0 ]]; then
+    verdict+=("$(printf '%-10s %4d s  skipped: no time left of %d minutes' "$section" 0 "$minutes")")
+    continue
+  fi
+  timeout --kill-after=10 $left bash -uo pipefail -c "section_$section" 2>&1 |
+    tee "$out/$section.log"
   code=${PIPESTATUS[0]}
   case $code in
     0) result=passed ;;
     77) result="skipped: $(tail -1 "$out/$section.log")" ;;
+    124 | 137) result="FAILED: not done within $minutes minutes in all, see $out/$section.log"; status=1 ;;
     *) result="FAILED, see $out/$section.log"; status=1 ;;
   esac
   verdict+=("$(printf '%-10s %4d s  %s' "$section" $((SECONDS - start)) "$result")")
-  [[ $section == build && $code != 0 ]] && break
+  [[ $section != build || $code == 0 ]] || break
 done
 printf '%s\n' "" "${verdict[@]}" | tee "$out/verdict.txt"
 exit $status
