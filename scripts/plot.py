@@ -13,7 +13,7 @@
     plot.py fading FILE... --out NAME         maximum and entropy of attention rows against n, from
                                               `ssmax evaluate fading --json`
 
-RUN is a run's folder or its metrics.jsonl. Needs matplotlib (which brings numpy).
+RUN is a run's folder or its metrics.jsonl. Needs matplotlib (which brings numpy and Pillow).
 """
 
 import argparse
@@ -28,6 +28,7 @@ try:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     import numpy as np
+    from PIL import Image
 except ImportError as missing:
     sys.exit(f"plot.py: {missing.name} is missing; install it with `sudo apt-get install "
              "python3-matplotlib` or `pip install matplotlib`")
@@ -65,6 +66,9 @@ def save(figure, name):
     pathlib.Path(stem).parent.mkdir(parents=True, exist_ok=True)
     # no date in the SVG: the same numbers give the same file
     figure.savefig(stem + ".png")
+    # 256 colors show all that is drawn here and take a third of the bytes
+    with Image.open(stem + ".png") as image:
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(stem + ".png", optimize=True)
     figure.savefig(stem + ".svg", metadata={"Date": None})
     print(f"wrote {stem}.png and {stem}.svg")
 

@@ -325,8 +325,9 @@ class Report:
         for line in path.read_text(encoding="utf-8").splitlines():
             seconds, file = line.split(" ", 1)
             parts = pathlib.PurePath(file).parts
-            kind = parts[-2] if not file.endswith("done") else \
-                ("fine-tuning" if parts[-2].endswith("_needle") else "training")
+            kind = parts[-2] if parts[-2] != self.folder.name else pathlib.PurePath(file).stem
+            if file.endswith("done"):
+                kind = "fine-tuning" if parts[-2].endswith("_needle") else "training"
             sums.setdefault(kind, []).append(int(seconds))
         rows = [[kind, str(len(all_)), f"{sum(all_):,}"] for kind, all_ in sums.items()]
         self.text("## Time", "", table(["work", "runs", "seconds"], rows))

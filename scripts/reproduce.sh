@@ -6,7 +6,7 @@
 #   scripts/reproduce.sh --scale mini --train books.jsonl --validation val.jsonl --long long.jsonl
 #
 # --scale tiny|mini|small|paper   tiny: a minute, shows that everything works and nothing else;
-#                                 mini: about an hour on two cores; small: one GPU; paper: many
+#                                 mini: 80 minutes on two cores; small: one GPU; paper: many
 # --train, --validation, --long   texts as for `ssmax prepare`, needed once; may be repeated; --long:
 #                                 long documents that --train does not hold. tiny does without
 # --hellaswag, --lambada FILE     JSON Lines files; without them these evaluations are left out
@@ -63,6 +63,7 @@ case "$scale" in
     configs=configs/mini
     length=128 vocabulary=512 examples=200 trials=4 sequences=4 attention_trials=4
     needle_contexts=128,256 attention_context=256 position_length=512 depths=0,1 rows=2 choices=20
+    choices_length=512
     tiny=(--model.vocab_size=512 --model.num_hidden_layers=2 --model.num_attention_heads=2
       --model.hidden_size=32 --model.intermediate_size=64)
     train_overrides=("${tiny[@]}" --training.steps=16 --training.batch_sequences=8
@@ -73,7 +74,7 @@ case "$scale" in
     length=128 vocabulary=1024 examples=10000 trials=20 sequences=64 attention_trials=100
     needle_contexts=128,256,512,1024,1280,2048 attention_context=512 position_length=2048 rows=8
     thetas=(10000 40000 100000 250000 500000)
-    choices=1000 ;;
+    choices=1000 choices_length=512 ;;  # an ending of HellaSwag has up to 140 of the 1,024 tokens
   small)
     length=512 vocabulary=50257 examples=20000 trials=20 sequences=64 attention_trials=100
     needle_contexts=512,1024,2048,4096,5120,8192 attention_context=4096 position_length=10240 rows=8
@@ -269,7 +270,8 @@ if wants choices; then
     say "$task"
     for name in "${names[@]}"; do
       make "$out/$task/$name.json" "$ssmax" evaluate "$runs/$name" "$task" --data "$file" \
-        --limit "$choices" --tokenizer "$tokenizer" --json "$out/$task/$name.json"
+        --limit "$choices" --max-length "${choices_length:-$length}" --tokenizer "$tokenizer" \
+        --json "$out/$task/$name.json"
     done
   done
 fi
