@@ -11,6 +11,8 @@
 #   runs      some steps of each run of configs/small, with a resume; loss and tokens per second
 #   bench     every op and attention beside the GPU's limits; steps of the paper's model and of GPT-2
 #   pytorch   attention and training steps of PyTorch on this GPU; needs a Python with torch
+#   ranks     NCCL with one rank, and two ranks on one GPU through host memory, beside one rank; with
+#             several GPUs the speed on 1, 2, 4 ... of them; needs mpirun
 #   sanitize  compute-sanitizer memcheck and racecheck over kernel tests
 #
 # --packages  folder with unpacked packages of the libraries (include, lib) for CMAKE_PREFIX_PATH
@@ -28,12 +30,12 @@ cd "$(dirname "$0")/.." || exit 1
 
 packages='' out=build/gpu_check data='' python=python3 minutes=10 build=build/cuda-native tiny=''
 sections=()
-usage() { sed -n '2,28s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,27s/^# \{0,1\}//p' "$0"; }
 while [[ $# -gt 0 ]]; do
   case $1 in
     -h | --help) usage; exit 0 ;;
     --tiny) tiny=yes; shift; continue ;;
-    build | tests | runs | bench | pytorch | sanitize) sections+=("$1"); shift; continue ;;
+    build | tests | runs | bench | pytorch | ranks | sanitize) sections+=("$1"); shift; continue ;;
   esac
   [[ $# -gt 1 ]] || { usage >&2; exit 2; }
   case $1 in
@@ -47,7 +49,7 @@ while [[ $# -gt 0 ]]; do
   esac
   shift 2
 done
-[[ ${#sections[@]} -gt 0 ]] || sections=(build tests runs bench pytorch sanitize)
+[[ ${#sections[@]} -gt 0 ]] || sections=(build tests runs bench pytorch ranks sanitize)
 mkdir -p "$out" || exit 1
 out=$(realpath "$out")
 ssmax=$build/ssmax
@@ -77,7 +79,8 @@ prepare_data() {
     "$ssmax" prepare "$text" --tokenizer bytes --out "$out/headers" --validation-fraction 0.02
 }
 
-# train NAME CONFIG OVERRIDE...: some steps of a run of configs/small, with smaller batches.
+# train NAME CONFIG OVERRIDE...: some steps of a run of configs/small, with smaller batches, by the
+# command $launcher.
 train() {
   local name=$1 config=$2
   shift 2
@@ -85,7 +88,8 @@ train() {
   [[ -z $tiny ]] || size=(--training.batch_sequences=2 --data.sequence_length=16
     --model.vocab_size=259 --model.num_hidden_layers=1 --model.num_attention_heads=2
     --model.hidden_size=16 --model.intermediate_size=24 --training.precision=fp32)
-  "$ssmax" train "configs/small/$config.json" --out "$out/runs/$name" --training.device=cuda \
+  # shellcheck disable=SC2086  # a command and its argument
+  $launcher "$ssmax" train "configs/small/$config.json" --out "$out/runs/$name" --training.device=cuda \
     "--data.train=$data" "--data.validation=${data/train_/val_}" --schedule.warmup_steps=10 \
     --validation.batches=2 --validation.every_steps=1000 --checkpoint.every_steps=1000 \
     --checkpoint.keep=2 "${size[@]}" "$@"
@@ -187,6 +191,42 @@ section_pytorch() {
   return $failed
 }
 
+# ranked NAME RANKS OVERRIDE...: the first steps of b_ssmax on ranks that see one GPU.
+ranked() {
+  local name=ranks_$1 launcher="scripts/run_ranks.sh $2" first=${CUDA_VISIBLE_DEVICES:-0}
+  shift 2
+  CUDA_VISIBLE_DEVICES=${first%%,*} train "$name" b_ssmax --training.steps=10 "$@"
+}
+
+section_ranks() {
+  command -v mpirun >/dev/null || { echo "mpirun is not there; install openmpi-bin"; return 77; }
+  prepare_data || return 1
+  rm -rf "$out"/runs/ranks_*
+  local failed=0 name gpus counts=1 n
+  ranked alone 1 && ranked nccl 1 --parallel.transport=nccl &&
+    ranked two 2 --parallel.transport=host &&
+    ranked two_sharded 2 --parallel.transport=host --parallel.shard_optimizer=true &&
+    ranked two_bf16 2 --parallel.transport=host --parallel.reduction=bf16 || return 1
+  # A sum over one rank is what is there, and a sharded optimizer gives the same bits.
+  scripts/compare_losses.py "$out/runs/ranks_alone" "$out/runs/ranks_nccl" || failed=1
+  scripts/compare_losses.py "$out/runs/ranks_two" "$out/runs/ranks_two_sharded" || failed=1
+  # Other orders of sums: bf16 rounds a logit by 2^-9, which averages over the tokens of a batch.
+  for name in two two_bf16; do
+    scripts/compare_losses.py "$out/runs/ranks_alone" "$out/runs/ranks_$name" --tolerance 2e-2 ||
+      failed=1
+  done
+  gpus=$(nvidia-smi -L | wc -l)
+  if [[ $gpus -gt 1 ]]; then
+    for ((n = 2; n <= gpus; n *= 2)); do counts+=,$n; done
+    scripts/measure_ranks.py "$ssmax" --ranks "$counts" --layers 12 --width 768 --heads 12 \
+      --vocabulary 50304 --length 1024 --batch $((16 * gpus)) --set training.device=cuda |
+      tee "$out/ranks.md" || failed=1
+  else
+    echo "one GPU: scaling is not measured"
+  fi
+  return $failed
+}
+
 section_sanitize() {
   command -v compute-sanitizer >/dev/null || { echo "compute-sanitizer is not there"; return 77; }
   local failed=0 tool
@@ -206,10 +246,11 @@ nvidia-smi > "$out/nvidia_smi.txt" 2>&1 || {
 }
 cat "$out/nvidia_smi.txt"
 # Sections run in shells of their own, which `timeout` can end.
-export out data python build tiny ssmax attention_lengths attention_tokens attention_width \
+launcher=''
+export out data python build tiny ssmax launcher attention_lengths attention_tokens attention_width \
   attention_head_sizes step_tokens
 export -f prepare_data train summarize_runs bench section_build section_tests section_runs \
-  section_bench section_pytorch section_sanitize
+  section_bench section_pytorch ranked section_ranks section_sanitize
 verdict=() status=0 deadline=$((SECONDS + 60 * minutes))
 for section in "${sections[@]}"; do
   start=$SECONDS

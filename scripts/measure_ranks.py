@@ -4,7 +4,8 @@
     scripts/measure_ranks.py PROGRAM [--ranks 1,2,4] [--steps 30] [--layers 6 ...] [--set KEY=VALUE]
 
 Every number of ranks trains the same global batch on random tokens, one thread per rank, so that one
-rank is the speed of one core. Prints a table in Markdown, medians over the steps after the first
+rank is the speed of one core; with --set training.device=cuda the ranks of a machine take its GPUs
+in turn, and one rank is the speed of one GPU. Prints a table in Markdown, medians over the steps after the first
 five:
 
 communication  seconds of a step that the thread which sums gradients and gathers weights was at work

@@ -23,10 +23,25 @@ if(NOT SSMAX_CUDA STREQUAL "OFF")
                         "`cpu`")
   endif()
 endif()
-message(STATUS "CUDA backend: ${SSMAX_WITH_CUDA}")
+# SSMAX_WITH_NCCL: NCCL's header is enough; the program looks for the library when it needs it.
+set(SSMAX_WITH_NCCL OFF)
+if(NOT SSMAX_NCCL STREQUAL "OFF")
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  if(SSMAX_WITH_CUDA AND NCCL_INCLUDE_DIR)
+    set(SSMAX_WITH_NCCL ON)
+  elseif(SSMAX_NCCL STREQUAL "ON")
+    message(FATAL_ERROR "SSMAX_NCCL=ON needs the CUDA backend (found: ${SSMAX_WITH_CUDA}) and nccl.h "
+                        "(found: ${NCCL_INCLUDE_DIR}); install libnccl-dev or set NCCL_INCLUDE_DIR")
+  endif()
+endif()
+message(STATUS "CUDA backend: ${SSMAX_WITH_CUDA}, NCCL: ${SSMAX_WITH_NCCL}")
 
 file(GLOB_RECURSE SSMAX_CUDA_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/*_cuda.cu
      ${CMAKE_SOURCE_DIR}/src/*_cuda.cpp)
+# What belongs to `comm` is linked to programs with ranks only.
+set(SSMAX_NCCL_SOURCES ${SSMAX_CUDA_SOURCES})
+list(FILTER SSMAX_NCCL_SOURCES INCLUDE REGEX "/src/comm/")
+list(FILTER SSMAX_CUDA_SOURCES EXCLUDE REGEX "/src/comm/")
 
 # Attention divides by sums of exponentials, where 2 ulp are enough and the exact division costs
 # registers. The parentheses are nvcc's own, in what it makes of the options' headers.
@@ -37,12 +52,21 @@ foreach(source ${SSMAX_CUDA_SOURCES})
   endif()
 endforeach()
 
-# The target cuda_backend; programs link it directly.
-function(ssmax_cuda_backend)
-  add_library(cuda_backend OBJECT ${SSMAX_CUDA_SOURCES})
+function(ssmax_cuda_objects target)
+  add_library(${target} OBJECT ${ARGN})
   # 186: comparing an unsigned number with 0, in templates for both kinds.
-  target_compile_options(cuda_backend PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr
                          -Werror=all-warnings -diag-suppress=186 -Xcompiler=-Wall,-Wextra,-fopenmp -lineinfo>)
-  target_link_libraries(cuda_backend PUBLIC ssmax_options normalizers CUDA::cudart_static
-                        CUDA::cublasLt)
+  target_link_libraries(${target} PUBLIC ssmax_options CUDA::cudart_static)
+endfunction()
+
+# The targets cuda_backend, and cuda_nccl where there is NCCL; programs link them directly.
+function(ssmax_cuda_backend)
+  ssmax_cuda_objects(cuda_backend ${SSMAX_CUDA_SOURCES})
+  target_link_libraries(cuda_backend PUBLIC normalizers CUDA::cublasLt)
+  if(SSMAX_WITH_NCCL)
+    ssmax_cuda_objects(cuda_nccl ${SSMAX_NCCL_SOURCES})
+    target_include_directories(cuda_nccl SYSTEM PRIVATE ${NCCL_INCLUDE_DIR})
+    target_link_libraries(cuda_nccl PUBLIC comm ${CMAKE_DL_LIBS})
+  endif()
 endfunction()

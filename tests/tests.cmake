@@ -6,10 +6,14 @@ include(GoogleTest)
 if(SSMAX_WITH_CUDA)
   set(SSMAX_TEST_BACKEND cuda_backend)
   set(SSMAX_TEST_BACKEND_LABEL gpu)
+  if(SSMAX_WITH_NCCL)
+    set(SSMAX_TEST_NCCL cuda_nccl)
+  endif()
 elseif(NOT SSMAX_SANITIZE)
   include(tests/simt/simt.cmake)
   set(SSMAX_TEST_BACKEND simt_backend)
   set(SSMAX_TEST_BACKEND_LABEL simt)
+  set(SSMAX_TEST_NCCL simt_nccl)
 endif()
 
 function(ssmax_test_program program label prefix)
@@ -17,12 +21,14 @@ function(ssmax_test_program program label prefix)
                        PROPERTIES LABELS "${label}")
 endfunction()
 
-# ssmax_tests(ROOM [ON_DEVICE] [DEVICE_FILTER filter] [LIBRARIES ...] [LABELS ...]): the program
-# ROOM_tests. ON_DEVICE: the same object files once more with a backend, as ROOM_simt_tests or
-# ROOM_gpu_tests with that label; tests ask support/test_device.h what they run on. DEVICE_FILTER:
-# those run there, and only there.
+# ssmax_tests(ROOM [ON_DEVICE] [DEVICE_FILTER filter] [RANK_FILTER filter] [LIBRARIES ...]
+# [DEVICE_LIBRARIES ...] [LABELS ...]): the program ROOM_tests. ON_DEVICE: the same object files once
+# more with a backend, and the device libraries, as ROOM_simt_tests or ROOM_gpu_tests with that label;
+# tests ask support/test_device.h what they run on. DEVICE_FILTER: those run there, and only there.
+# RANK_FILTER: those of them that run on several ranks only.
 function(ssmax_tests room)
-  cmake_parse_arguments(TESTS "ON_DEVICE" "DEVICE_FILTER" "LIBRARIES;LABELS" ${ARGN})
+  cmake_parse_arguments(TESTS "ON_DEVICE" "DEVICE_FILTER;RANK_FILTER"
+                        "LIBRARIES;DEVICE_LIBRARIES;LABELS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${room}/*_test.cpp)
   if(NOT sources)
     return()
@@ -37,13 +43,14 @@ function(ssmax_tests room)
   set(filter "")
   if(TESTS_DEVICE_FILTER)
     set(cpu_filter TEST_FILTER -${TESTS_DEVICE_FILTER})
-    set(filter TEST_FILTER ${TESTS_DEVICE_FILTER})
+    set(filter TEST_FILTER ${TESTS_DEVICE_FILTER}-${TESTS_RANK_FILTER})
   endif()
   ssmax_test_program(${room}_tests "${room};${TESTS_LABELS}" ${room} ${cpu_filter})
   if(TESTS_ON_DEVICE AND SSMAX_TEST_BACKEND)
     set(program ${room}_${SSMAX_TEST_BACKEND_LABEL}_tests)
     add_executable(${program})
-    target_link_libraries(${program} PRIVATE ${room}_test_objects ${SSMAX_TEST_BACKEND})
+    target_link_libraries(${program} PRIVATE ${room}_test_objects ${SSMAX_TEST_BACKEND}
+                          ${TESTS_DEVICE_LIBRARIES})
     ssmax_test_program(${program} ${SSMAX_TEST_BACKEND_LABEL} ${SSMAX_TEST_BACKEND_LABEL}.${room}
                        ${filter})
   endif()
@@ -52,7 +59,8 @@ endfunction()
 ssmax_tests(base LIBRARIES base)
 ssmax_tests(device ON_DEVICE LIBRARIES device)
 ssmax_tests(corpus LIBRARIES corpus)
-ssmax_tests(comm LIBRARIES comm)
+ssmax_tests(comm ON_DEVICE DEVICE_FILTER Nccl* LIBRARIES comm
+            DEVICE_LIBRARIES ${SSMAX_TEST_NCCL})
 ssmax_tests(params LIBRARIES params)
 ssmax_tests(kernels ON_DEVICE LIBRARIES kernels)
 ssmax_tests(normalizers ON_DEVICE DEVICE_FILTER *Device* LIBRARIES normalizers)
@@ -60,7 +68,8 @@ ssmax_tests(optim LIBRARIES optim)
 ssmax_tests(checkpoint LIBRARIES checkpoint model)
 ssmax_tests(model LIBRARIES model checkpoint)
 ssmax_tests(evaluation LIBRARIES evaluation checkpoint)
-ssmax_tests(train ON_DEVICE DEVICE_FILTER Device* LIBRARIES train)
+ssmax_tests(train ON_DEVICE DEVICE_FILTER Device* RANK_FILTER DeviceRanks* LIBRARIES train
+            DEVICE_LIBRARIES ${SSMAX_TEST_NCCL})
 ssmax_tests(app LIBRARIES checkpoint corpus CLI11::CLI11)
 if(TARGET app_tests)
   target_sources(app_tests PRIVATE ${CMAKE_SOURCE_DIR}/src/app/inspect.cpp
@@ -79,9 +88,17 @@ function(ssmax_rank_tests name program filter option)
   endforeach()
 endfunction()
 ssmax_rank_tests(tcp comm_tests Ranks.* --tcp 3)
+if(SSMAX_TEST_BACKEND)
+  set(label ${SSMAX_TEST_BACKEND_LABEL})
+  ssmax_rank_tests(${label} comm_${label}_tests Ranks.*:Nccl.* --tcp 3)
+  ssmax_rank_tests(${label} train_${label}_tests DeviceRanks.* --tcp 2)
+endif()
 if(SSMAX_BUILT_WITH_MPI)
   ssmax_rank_tests(mpi comm_tests Ranks.* "" 2 3 4)
   ssmax_rank_tests(mpi train_tests Ranks.*:StepMeeting.* "" 2 4)
+  if(SSMAX_TEST_BACKEND)
+    ssmax_rank_tests(mpi comm_${label}_tests Ranks.*:Nccl.* "" 2)
+  endif()
 endif()
 
 # Checks of the repository and of the program as a whole, written in Python.

@@ -39,7 +39,7 @@ void dry_run(const train::RunConfig& given, const train::Place& place) {
   const double per_step =
       flops.training_per_token() * static_cast<double>(config.tokens_per_step());
   const bool bf16 = config.training.precision == train::Precision::bf16;
-  device::Stream stream(config.compute_device());
+  device::Stream stream(place.device);
   const double limit =
       1e9 * kernels::measured_matmul_limit(stream, bf16 ? device::DType::bf16 : device::DType::f32);
   const double step_seconds = per_step / (kAssumedShare * limit * place.ranks);
@@ -57,10 +57,10 @@ void dry_run(const train::RunConfig& given, const train::Place& place) {
 }
 
 /// Cores and threads of this rank, and a line about how the ranks came together.
-train::Place settle(comm::Communicator& ranks, const comm::Launch& launch, std::int64_t threads) {
+void settle(comm::Communicator& ranks, const comm::Launch& launch, std::int64_t threads) {
   if (ranks.size() == 1) {
     device::set_cpu_threads(static_cast<int>(threads));
-    return {};
+    return;
   }
   const comm::CoreShare share = comm::bind_to_share(ranks);
   device::set_cpu_threads(threads > 0 ? static_cast<int>(threads) : share.threads());
@@ -78,7 +78,6 @@ train::Place settle(comm::Communicator& ranks, const comm::Launch& launch, std::
     }
     base::log_info(lines);
   }
-  return {ranks.rank(), ranks.size(), share.local_ranks};
 }
 
 void train_on(comm::Communicator& ranks, const comm::Launch& launch, const CLI::App& command,
@@ -92,10 +91,11 @@ void train_on(comm::Communicator& ranks, const comm::Launch& launch, const CLI::
     return;
   }
   comm::together(ranks, [&] { config = train::with_start_model(config).resolved(); });
-  const train::Place place = settle(ranks, launch, config.training.threads);
+  settle(ranks, launch, config.training.threads);
   if (options.dry_run) {
+    const train::Seating seating = train::find_seats(config, ranks);
     comm::together(ranks, [&] {
-      if (ranks.is_root()) dry_run(config, place);
+      if (ranks.is_root()) dry_run(config, seating.place);
     });
     return;
   }

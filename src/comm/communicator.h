@@ -45,8 +45,12 @@ struct Waiting {
 /// Ranks that work on one model. Every call is made by all ranks, in the same order. One thread at
 /// a time may use a communicator; duplicate() gives another thread its own.
 ///
-/// Sums are added in the order of the ranks, ((r0 + r1) + r2) + ..., whatever arrives first, so
-/// they are bit-equal from run to run at the same number of ranks.
+/// What goes through the memory of hosts is added in the order of the ranks, ((r0 + r1) + r2) +
+/// ..., whatever arrives first, so that sums are bit-equal from run to run at the same number of
+/// ranks. NCCL adds in an order of its own, see comm/open_nccl.h.
+///
+/// A tensor's call takes its numbers once the stream has come there, and what it brings is there
+/// when it returns, for any stream.
 ///
 /// Errors: Error(hang) naming a rank that is lost or that stays silent for longer than the timeout.
 class Communicator {

@@ -259,6 +259,7 @@ void HostCommunicator::collect(Stream& stream, const Tensor& whole, const ConstT
       unpack(stream, chunk, Wire::full, bytes);
     }
   }
+  stream.synchronize();
 }
 
 std::vector<double> HostCommunicator::gather_values(std::span<const double> mine) {

@@ -42,21 +42,15 @@ struct Variables {
   const char* name;
   const char* rank;
   const char* size;
-  const char* local_rank;
-  const char* local_size;
 };
 
 // srun may start what mpirun would, and its mark is left in what mpirun starts within a job: the
 // nearest launcher comes first.
 constexpr std::array kVariables = {
-    Variables{Launcher::mpirun, "mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
-              "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"},
-    Variables{Launcher::torchrun, "torchrun's variables", "RANK", "WORLD_SIZE", "LOCAL_RANK",
-              "LOCAL_WORLD_SIZE"},
-    Variables{Launcher::srun, "srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID",
-              "SLURM_STEP_TASKS_PER_NODE"},
-    Variables{Launcher::mpirun, "mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID",
-              "MPI_LOCALNRANKS"},
+    Variables{Launcher::mpirun, "mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
+    Variables{Launcher::torchrun, "torchrun's variables", "RANK", "WORLD_SIZE"},
+    Variables{Launcher::srun, "srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"},
+    Variables{Launcher::mpirun, "mpirun", "PMI_RANK", "PMI_SIZE"},
 };
 
 /// torchrun keeps a store of its own at MASTER_PORT and says so; then the next port is ours.
@@ -70,12 +64,6 @@ std::unique_ptr<Communicator> open_torchrun(const Launch& launch) {
   const bool taken = store != nullptr && std::string_view(store) == "True";
   return open_tcp(launch.rank, launch.size, host,
                   static_cast<std::uint16_t>(*port + (taken ? 1 : 0)));
-}
-
-/// "4(x2),3" of Slurm means 4, 4 and 3 tasks; the first number is near enough for a log line.
-int first_number(const char* name, int otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::max(1, std::atoi(text));
 }
 
 std::vector<int> allowed_cores() {
@@ -120,11 +108,7 @@ Launch detect_launch() {
       fail(std::string(variables.name) + ": expected " + variables.rank + " below " +
            variables.size + ", found " + std::to_string(*rank) + " and " + std::to_string(*size));
     }
-    launch = {variables.launcher,
-              *rank,
-              *size,
-              number_of(variables.local_rank).value_or(*rank),
-              first_number(variables.local_size, *size),
+    launch = {variables.launcher, *rank, *size,
               std::string(variables.name) + " (" + variables.rank + ")"};
     return launch;
   }
@@ -166,10 +150,8 @@ CoreShare bind_to_share(Communicator& communicator) {
   const std::vector<std::string> all = communicator.gather_texts(mine);
   int alike = 0;  // ranks with the same cores of the same machine
   int place = 0;  // of this rank among them
-  share.local_ranks = 0;
   for (int rank = 0; rank < communicator.size(); ++rank) {
     const auto i = static_cast<std::size_t>(rank);
-    share.local_ranks += communicator.host(rank) == communicator.host(communicator.rank()) ? 1 : 0;
     if (all[i] != mine) continue;
     if (rank < communicator.rank()) ++place;
     ++alike;

@@ -16,8 +16,6 @@ struct Launch {
   Launcher launcher = Launcher::none;
   int rank = 0;
   int size = 1;
-  int local_rank = 0;  ///< among the ranks of this machine; the index of its GPU
-  int local_size = 1;
 
   /// "mpirun (OMPI_COMM_WORLD_RANK)": launcher and the variable that gave it away.
   std::string text;
@@ -39,7 +37,6 @@ std::unique_ptr<Communicator> open(const Launch& launch);
 /// The cores of this rank.
 struct CoreShare {
   std::vector<int> cores;  ///< it may run on
-  int local_ranks = 1;     ///< on this machine
   int sharing = 1;         ///< ranks on these cores, this one included
   bool bound = false;      ///< by bind_to_share, not by the launcher
 

@@ -15,6 +15,13 @@ namespace ssmax::device::cuda {
 [[gnu::weak]] void destroy_queue(Queue* queue);
 [[gnu::weak]] void synchronize(Queue* queue);
 
+struct Point;
+[[gnu::weak]] Point* create_point(int gpu);
+[[gnu::weak]] void destroy_point(Point* point);
+[[gnu::weak]] void record(const Point& point, Queue* queue);
+[[gnu::weak]] void wait(const Point& point);
+[[gnu::weak]] bool reached(const Point& point);
+
 [[gnu::weak]] void copy(Queue* queue, const Tensor& destination, const ConstTensor& source);
 [[gnu::weak]] void copy_rows(Queue* queue, const RowsWithin<Tensor>& destination,
                              const RowsWithin<ConstTensor>& source, std::int64_t count,

@@ -1,5 +1,7 @@
 #include <cuda_runtime.h>
 
+#include <array>
+
 #include "base/errors.h"
 #include "device/cuda_backend.h"
 #include "device/cuda_check.h"
@@ -82,7 +84,9 @@ GpuSearch find_gpus() {
                       "; the CUDA backend needs 8.0 (Ampere) or newer; use training.device=cpu";
       continue;
     }
-    search.found.push_back({index, properties.name,
+    std::array<char, 32> bus{};
+    CUDA_CHECK(cudaDeviceGetPCIBusId(bus.data(), static_cast<int>(bus.size()), index));
+    search.found.push_back({index, properties.name, bus.data(),
                             static_cast<std::int64_t>(properties.totalGlobalMem), properties.major,
                             properties.minor, properties.multiProcessorCount});
   }
@@ -106,7 +110,11 @@ void* allocate(int gpu, std::int64_t bytes) {
 
 void release(int gpu, void* data) {
   // Called by destructors: an error here came up before or will come up at the next call.
-  (void)cudaSetDevice(gpu);
+  try {
+    use(gpu);
+  } catch (const base::Error&) {
+    return;
+  }
   (void)cudaFree(data);
 }
 

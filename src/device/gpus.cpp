@@ -31,6 +31,13 @@ Device gpu_device(int index) {
                                                        std::to_string(search.found.size()));
 }
 
+std::string bus_of(Device device) {
+  for (const Gpu& gpu : gpus().found) {
+    if (gpu.index == device.index) return gpu.bus;
+  }
+  return "";
+}
+
 std::int64_t multiprocessors(Device device) {
   for (const Gpu& gpu : gpus().found) {
     if (gpu.index == device.index) return gpu.multiprocessors;

@@ -11,6 +11,7 @@ namespace ssmax::device {
 struct Gpu {
   int index = 0;
   std::string name;
+  std::string bus;         ///< its address in the machine, "0000:3B:00.0": the same in any process
   std::int64_t bytes = 0;  ///< of memory in all
   int capability_major = 0;
   int capability_minor = 0;
@@ -29,7 +30,8 @@ const GpuSearch& gpus();
 /// The device cuda:index; Error(device) with the reason when this process cannot use it.
 Device gpu_device(int index = 0);
 
-/// Of a GPU that gpus() has found.
+/// Of GPUs that gpus() has found.
+std::string bus_of(Device device);
 std::int64_t multiprocessors(Device device);
 
 /// "NVIDIA H100 (80.0 GB, compute capability 9.0)", or "CPU".

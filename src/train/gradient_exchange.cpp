@@ -9,13 +9,18 @@
 
 namespace ssmax::train {
 
-GradientExchange::GradientExchange(comm::Communicator& ranks,
+GradientExchange::GradientExchange(std::unique_ptr<comm::Communicator> channel,
                                    const params::ParameterSet& parameters, comm::Wire wire)
     : parameters_(parameters),
       wire_(wire),
-      sharded_(parameters.storage().optimizer == params::OptimizerState::sharded) {
-  if (ranks.size() == 1) return;
-  channel_ = ranks.duplicate();
+      sharded_(parameters.storage().optimizer == params::OptimizerState::sharded),
+      channel_(std::move(channel)),
+      stream_(parameters.flat_gradients().device()),
+      updated_(stream_.device()) {
+  if (!channel_) return;
+  for (int section = 0; section < parameters.sections(); ++section) {
+    complete_.emplace_back(stream_.device());
+  }
   thread_ = std::thread([this] { run(); });
 }
 
@@ -34,20 +39,24 @@ void GradientExchange::watch(double timeout_seconds, OnWait on_wait) {
   });
 }
 
-void GradientExchange::section_ready(int section) {
-  if (channel_) queue({Work::sum, section});
+void GradientExchange::section_ready(device::Stream& stream, int section) {
+  if (!channel_) return;
+  device::Event& complete = complete_[static_cast<std::size_t>(section)];
+  complete.record(stream);
+  queue({Work::sum, section, &complete});
 }
 
 void GradientExchange::finish_sums() {
   if (channel_) wait();
 }
 
-void GradientExchange::share_weights() {
+void GradientExchange::share_weights(device::Stream& stream) {
   if (!channel_ || !sharded_) return;
+  updated_.record(stream);
   for (int section = 0; section < parameters_.sections(); ++section) {
-    queue({Work::gather, section});
+    queue({Work::gather, section, &updated_});
   }
-  if (!parameters_.flat_exact().empty()) queue({Work::sum_exact});
+  if (!parameters_.flat_exact().empty()) queue({Work::sum_exact, 0, &updated_});
   wait();
 }
 
@@ -82,23 +91,27 @@ void GradientExchange::run() {
     busy_ = true;
     const bool failed = error_ != nullptr;  // nothing after an error would meet the other ranks
     lock.unlock();
-    const base::Stopwatch watch;
+    double seconds = 0.0;
     std::exception_ptr error;
     try {
-      if (!failed) carry_out(job);
+      if (!failed) {
+        job.after->wait();
+        const base::Stopwatch watch;
+        carry_out(job);
+        seconds = watch.seconds();
+      }
     } catch (...) {
       error = std::current_exception();
     }
     lock.lock();
     if (error) error_ = error;
-    times_.communication += watch.seconds();
+    times_.communication += seconds;
     busy_ = false;
     changed_.notify_all();
   }
 }
 
 void GradientExchange::carry_out(const Job& job) {
-  device::Stream stream(parameters_.flat_gradients().device());
   const params::ElementRange range = parameters_.section(job.section);
   const auto rows = [&](const device::Tensor& flat) {
     return flat.rows(range.begin, range.count());
@@ -109,17 +122,17 @@ void GradientExchange::carry_out(const Job& job) {
       return base::within("gradients of " + section, [&] {
         const device::Tensor gradients = rows(parameters_.flat_gradients());
         if (sharded_) {
-          channel_->scatter_sum(stream, gradients, wire_);
+          channel_->scatter_sum(stream_, gradients, wire_);
         } else {
-          channel_->sum(stream, gradients, wire_);
+          channel_->sum(stream_, gradients, wire_);
         }
       });
     case Work::gather:
       return base::within("weights of " + section,
-                          [&] { channel_->gather(stream, rows(parameters_.flat_compute())); });
+                          [&] { channel_->gather(stream_, rows(parameters_.flat_compute())); });
     case Work::sum_exact:
-      parameters_.copy_owned_exact(stream);
-      return channel_->sum(stream, parameters_.flat_exact(), comm::Wire::full);
+      parameters_.copy_owned_exact(stream_);
+      return channel_->sum(stream_, parameters_.flat_exact(), comm::Wire::full);
     case Work::stop:
       return;
   }

@@ -125,8 +125,13 @@ RunConfig with_start_model(const RunConfig& config) {
   return result;
 }
 
-device::Device RunConfig::compute_device() const {
+device::Device RunConfig::compute_device(int local_rank) const {
   const bool wide = training.precision == Precision::fp64;
+  const auto& gpus = device::gpus().found;
+  const auto gpu_of_rank = [&] {
+    return device::gpu_device(
+        gpus.empty() ? 0 : gpus[static_cast<std::size_t>(local_rank) % gpus.size()].index);
+  };
   switch (training.device) {
     case DeviceChoice::cpu:
       break;
@@ -136,9 +141,9 @@ device::Device RunConfig::compute_device() const {
                           "training.precision=fp64 runs on the CPU only; use bf16 or fp32, or "
                           "training.device=cpu");
       }
-      return device::gpu_device();
+      return gpu_of_rank();
     case DeviceChoice::automatic:
-      if (!wide && !device::gpus().found.empty()) return device::gpu_device();
+      if (!wide && !gpus.empty()) return gpu_of_rank();
       break;
   }
   return {};

@@ -7,7 +7,7 @@
 
 #include "base/config.h"
 #include "checkpoint/checkpoint_config.h"
-#include "comm/communicator.h"
+#include "comm/seats.h"
 #include "corpus/data_config.h"
 #include "model/activations.h"
 #include "model/model_config.h"
@@ -74,6 +74,7 @@ struct TrainingConfig {
 struct ParallelConfig {
   bool shard_optimizer = false;
   comm::Wire reduction = comm::Wire::full;
+  comm::Transport transport = comm::Transport::automatic;
 
   static constexpr auto fields() {
     using P = ParallelConfig;
@@ -83,7 +84,10 @@ struct ParallelConfig {
                     "(ZeRO-1): less memory for each, the same results"),
         base::field("reduction", &P::reduction,
                     "What gradients are sent as between ranks: full = fp32 (fp64 of fp64); bf16 = "
-                    "half the bytes, added in fp32"));
+                    "half the bytes, added in fp32 (in bf16 by NCCL)"),
+        base::field("transport", &P::transport,
+                    "What moves gradients and weights between GPUs: nccl; host = the memory of the "
+                    "host and MPI or TCP; auto = nccl where each rank has a GPU of its own"));
   }
 };
 
@@ -152,8 +156,9 @@ struct RunConfig {
   RunConfig with_epochs(std::int64_t samples) const;
   device::DType activation_dtype() const;
   /// Where this run computes: training.device, where auto takes a GPU if there is one that can run
-  /// the precision. Error(device) when a GPU is asked for and cannot be used, with the reason.
-  device::Device compute_device() const;
+  /// the precision. The ranks of a machine take its GPUs in turn. Error(device) when a GPU is asked
+  /// for and cannot be used, with the reason.
+  device::Device compute_device(int local_rank = 0) const;
   std::int64_t tokens_per_step() const { return training.batch_sequences * data.sequence_length; }
 
   static constexpr auto fields() {

@@ -33,23 +33,14 @@ corpus::LoaderOptions training_loader(const RunConfig& config, std::int64_t batc
   return options;
 }
 
-Place place_of(const comm::Communicator& ranks) {
-  Place place{ranks.rank(), ranks.size(), 0};
-  for (int rank = 0; rank < ranks.size(); ++rank) {
-    if (ranks.host(rank) == ranks.host(ranks.rank())) ++place.local_ranks;
-  }
-  return place;
-}
-
 /// The plan with the smallest micro-batch of all ranks: which samples are whose depends on it.
-MemoryPlan common_plan(const RunConfig& config, comm::Communicator& ranks) {
+MemoryPlan common_plan(const RunConfig& config, comm::Communicator& ranks, const Place& place) {
   MemoryPlan plan;
-  comm::together(ranks, [&] { plan = choose_micro_batch(config, place_of(ranks)); });
+  comm::together(ranks, [&] { plan = choose_micro_batch(config, place); });
   const auto own = static_cast<double>(plan.micro_batch);
   const std::vector<double> all = ranks.gather_values({&own, 1});
   const double least = *std::ranges::min_element(all);
-  return least == own ? plan
-                      : plan_memory(config, static_cast<std::int64_t>(least), place_of(ranks));
+  return least == own ? plan : plan_memory(config, static_cast<std::int64_t>(least), place);
 }
 
 std::string detail_of(const StepMetrics& metrics, std::int64_t steps) {
@@ -62,16 +53,6 @@ std::string detail_of(const StepMetrics& metrics, std::int64_t steps) {
       base::format_count(metrics.tokens_per_second).c_str(),
       100.0 * metrics.model_flops_utilization);
   return text;
-}
-
-/// Ranks exchange gradients through the memory of the host.
-device::Device device_for(const RunConfig& config, const comm::Communicator& ranks) {
-  const device::Device device = config.compute_device();
-  if (device.kind == device::DeviceKind::cuda && ranks.size() > 1) {
-    throw base::Error(base::ErrorKind::usage,
-                      "several ranks run on the CPU only; use training.device=cpu, or one rank");
-  }
-  return device;
 }
 
 std::string step_text(std::int64_t step) { return "step " + std::to_string(step); }
@@ -88,8 +69,9 @@ Trainer::Trainer(const RunConfig& config, const std::filesystem::path& folder,
       folder_(folder),
       ranks_(ranks),
       saver_ranks_(ranks.duplicate()),
-      plan_(common_plan(config_, ranks_)),
-      stream_(device_for(config_, ranks_)),
+      seating_(find_seats(config_, ranks_)),
+      plan_(common_plan(config_, ranks_, seating_.place)),
+      stream_(seating_.place.device),
       arena_(stream_.device()),
       store_(folder, config_.checkpoint.keep),
       meeting_(ranks_),
@@ -100,7 +82,7 @@ Trainer::Trainer(const RunConfig& config, const std::filesystem::path& folder,
   measure_matmul_limit();
   comm::together(ranks_, [&] {
     if (ranks_.is_root()) files_.emplace(folder);
-    state_.emplace(config_, plan_.micro_batch, place_of(ranks_), arena_);
+    state_.emplace(config_, plan_.micro_batch, seating_.place, arena_);
     loader_.emplace(training_loader(config_, plan_.micro_batch, ranks_));
     config_ = config_.with_epochs(loader_->samples());
     if (config_.data.validation.empty()) return;
@@ -108,7 +90,7 @@ Trainer::Trainer(const RunConfig& config, const std::filesystem::path& folder,
         config_.data, config_.data.validation, config_.model.vocab_size, plan_.micro_batch));
   });
   require_one_run();
-  exchange_.emplace(ranks_, state_->model.parameters(), config_.parallel.reduction);
+  exchange_.emplace(open_channel(), state_->model.parameters(), config_.parallel.reduction);
   begin();
 }
 
@@ -163,6 +145,7 @@ StepReport Trainer::step(const StopSignals& signals, Watchdog& watchdog) {
                                               step_, config_.training.steps);
   base::Stopwatch compute;
   forward_backward(watchdog);
+  if (ranks_.size() > 1) stream_.synchronize();  // its own work ends here, and waiting begins
   const double compute_seconds = compute.seconds();
   exchange_->finish_sums();
   state_->optimizer.measure(stream_);
@@ -178,7 +161,7 @@ StepReport Trainer::step(const StopSignals& signals, Watchdog& watchdog) {
   if (report.verdict == optim::Verdict::accept) {
     const device::Range update("optimizer");
     state_->optimizer.update(stream_, report.learning_rate);
-    exchange_->share_weights();
+    exchange_->share_weights(stream_);
   }
   ++step_;
   return report;
@@ -191,7 +174,7 @@ void Trainer::forward_backward(Watchdog& watchdog) {
       config_.training.batch_sequences / (plan_.micro_batch * ranks_.size());
   const double loss_scale =
       1.0 / static_cast<double>(loader_->targets(config_.training.batch_sequences));
-  const model::GradientsReady sum = [this](int ready) { exchange_->section_ready(ready); };
+  const model::GradientsReady sum = [this](int ready) { exchange_->section_ready(stream_, ready); };
   device::fill_zero(stream_, state_->model.parameters().flat_gradients());
   device::fill_zero(stream_, state_->loss_total);
   for (std::int64_t micro = 0; micro < micro_batches; ++micro) {

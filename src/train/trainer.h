@@ -66,6 +66,7 @@ class Trainer {
   void watch_the_ranks(const StopSignals& signals, Watchdog& watchdog);
 
   void measure_matmul_limit();
+  std::unique_ptr<comm::Communicator> open_channel();
   void begin();
   void require_one_run();
   void log_start();
@@ -91,6 +92,7 @@ class Trainer {
   std::filesystem::path folder_;
   comm::Communicator& ranks_;
   std::unique_ptr<comm::Communicator> saver_ranks_;  // of the thread that writes checkpoints
+  Seating seating_;
   MemoryPlan plan_;
   device::Stream stream_;
   device::Arena arena_;

@@ -3,6 +3,7 @@
 #include "checkpoint/load.h"
 #include "checkpoint/match.h"
 #include "comm/agreement.h"
+#include "comm/open_nccl.h"
 #include "device/cuda_backend.h"
 #include "device/gpus.h"
 #include "device/launch.h"
@@ -74,6 +75,20 @@ void Trainer::require_one_run() {
     comm::require_same(ranks_, "the fingerprint of data.validation",
                        validation_loader_->fingerprint());
   }
+}
+
+/// What gradients and weights go through between ranks; null for a rank alone, unless NCCL is asked
+/// for, which a rank alone may try.
+std::unique_ptr<comm::Communicator> Trainer::open_channel() {
+  const comm::Transport wanted = config_.parallel.transport;
+  if (ranks_.size() == 1 && wanted != comm::Transport::nccl) return nullptr;
+  const bool on_gpu = seating_.place.device.kind == device::DeviceKind::cuda;
+  if (!on_gpu && wanted != comm::Transport::nccl) return ranks_.duplicate();
+  const comm::TransportChoice choice =
+      comm::alike([&] { return comm::choose_transport(seating_.seats, wanted); });
+  if (files_) base::log_info(to_text(seating_, choice));
+  if (choice.transport == comm::Transport::host) return ranks_.duplicate();
+  return comm::cuda::open_nccl(ranks_, seating_.place.device);
 }
 
 void Trainer::begin() {

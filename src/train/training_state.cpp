@@ -23,6 +23,8 @@ constexpr std::int64_t kEnoughRowsOnGpu = 65536;
 /// Of a GPU's memory, left free: kernels that load at first use, the library of matmuls, and the up
 /// to 2 MiB by which the driver rounds each of some hundred allocations up.
 constexpr std::int64_t kGpuReserve = std::int64_t{1} << 30;
+/// What NCCL takes for its channels on a machine with eight GPUs.
+constexpr std::int64_t kNcclBytes = std::int64_t{512} << 20;
 constexpr double kUsableShare = 0.8;
 
 model::ActivationOptions activation_options(const RunConfig& config, std::int64_t micro_batch) {
@@ -59,25 +61,53 @@ std::int64_t snapshot_bytes(const TrainingState& state, const Place& place) {
   return (weights + moments) * size_of(set.flat_master().dtype());
 }
 
-std::int64_t usable_bytes(device::Device device, const Place& place) {
-  const std::int64_t available = device::available_bytes(device);
-  if (device.kind == device::DeviceKind::cuda) {
-    return std::max<std::int64_t>(0, available / place.local_ranks - kGpuReserve);
+std::int64_t usable_bytes(const Place& place) {
+  const std::int64_t available = device::available_bytes(place.device);
+  if (place.device.kind == device::DeviceKind::cuda) {
+    return std::max<std::int64_t>(0, available / place.device_ranks - kGpuReserve);
   }
   return static_cast<std::int64_t>(kUsableShare * static_cast<double>(available) /
                                    place.local_ranks);
 }
 
+/// Two communicators move tensors: that of gradients, and where rank 0 collects weights the main.
+std::int64_t message_bytes(const TrainingState& state, const Place& place) {
+  const int channels = state.model.parameters().has_partial_master() ? 2 : 1;
+  return channels * comm::buffer_bytes(place.ranks);
+}
+
+/// Of a rank that may come to use NCCL: its own memory, and what gradients are narrowed into.
+std::int64_t nccl_bytes(const RunConfig& config, const Place& place,
+                        const params::ParameterSet& set) {
+  if (place.ranks == 1 || place.device_ranks > 1 ||
+      config.parallel.transport == comm::Transport::host) {
+    return 0;
+  }
+  std::int64_t narrow = 0;
+  for (int section = 0; section < set.sections(); ++section) {
+    narrow = std::max(narrow, set.section(section).count() * size_of(device::DType::bf16));
+  }
+  return kNcclBytes + (config.parallel.reduction == comm::Wire::bf16 ? narrow : 0);
+}
+
 /// What a run on a GPU takes beside its arena. The workspace serves one op after the other; those
 /// that are not asked take less than a matmul: embedding_backward 8 bytes a row, norms up to 4 KiB
 /// a channel.
-void add_gpu_parts(MemoryPlan& plan, const TrainingState& state, std::int64_t snapshot) {
+void add_gpu_parts(MemoryPlan& plan, const TrainingState& state, const RunConfig& config,
+                   const Place& place) {
   const std::int64_t workspace = std::max(state.model.linear_workspace_bytes(state.activations),
                                           state.model.attention_workspace_bytes(state.activations));
   plan.allocations.push_back(
       {"workspace of matmuls and attention",
        base::div_up(workspace, device::kWorkspaceUnit) * device::kWorkspaceUnit});
-  plan.host.push_back({"snapshot for background saves", snapshot});
+  if (const std::int64_t bytes = nccl_bytes(config, place, state.model.parameters()); bytes > 0) {
+    plan.allocations.push_back({"NCCL", bytes});
+  }
+  plan.host = state.host_arena.report();
+  plan.host.push_back({"snapshot for background saves", snapshot_bytes(state, place)});
+  if (const std::int64_t bytes = message_bytes(state, place); bytes > 0) {
+    plan.host.push_back({"messages between ranks", bytes});
+  }
   plan.host.push_back({"copies to and from the GPU", device::kStagingBytes});
 }
 
@@ -90,9 +120,8 @@ std::string advice(const RunConfig& config) {
 /// The plan of a micro-batch that the config names. A GPU has no more memory than it has.
 MemoryPlan fitting_plan(const RunConfig& config, std::int64_t micro_batch, const Place& place) {
   MemoryPlan plan = plan_memory(config, micro_batch, place);
-  const device::Device device = config.compute_device();
-  if (device.kind == device::DeviceKind::cpu) return plan;
-  const std::int64_t available = device::available_bytes(device);
+  if (place.device.kind == device::DeviceKind::cpu) return plan;
+  const std::int64_t available = device::available_bytes(place.device) / place.device_ranks;
   if (plan.bytes() <= available) return plan;
   throw base::Error(base::ErrorKind::device,
                     "out of memory: training.micro_batch_sequences=" + std::to_string(micro_batch) +
@@ -105,7 +134,8 @@ MemoryPlan fitting_plan(const RunConfig& config, std::int64_t micro_batch, const
 
 TrainingState::TrainingState(const RunConfig& config, std::int64_t micro_batch, const Place& place,
                              device::Arena& arena)
-    : model(config.model, config.activation_dtype(), storage_of(config, place), arena),
+    : host_arena({}, arena.planning() ? device::ArenaMode::plan : device::ArenaMode::allocate),
+      model(config.model, config.activation_dtype(), storage_of(config, place), arena),
       activations(config.model, model.attention_row_values(),
                   activation_options(config, micro_batch), arena),
       optimizer(model.parameters(), config.optimizer, arena),
@@ -119,8 +149,9 @@ TrainingState::TrainingState(const RunConfig& config, std::int64_t micro_batch, 
       validation(model, activations, arena) {
   const params::ParameterSet& set = model.parameters();
   if (!set.has_partial_master() || place.rank != 0) return;
-  gathered_master = arena.allocate("weights gathered for checkpoints", set.flat_master().dtype(),
-                                   {set.flat_elements()});
+  device::Arena& on_host = arena.device() == host_arena.device() ? arena : host_arena;
+  gathered_master = on_host.allocate("weights gathered for checkpoints", set.flat_master().dtype(),
+                                     {set.flat_elements()});
 }
 
 std::int64_t MemoryPlan::bytes() const {
@@ -147,22 +178,19 @@ std::string MemoryPlan::table() const {
 }
 
 MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch, const Place& place) {
-  const device::Device device = config.compute_device();
-  device::Arena arena(device, device::ArenaMode::plan);
+  device::Arena arena(place.device, device::ArenaMode::plan);
   const TrainingState state(config, micro_batch, place, arena);
   MemoryPlan plan;
   plan.micro_batch = micro_batch;
   plan.allocations = arena.report();
-  if (device.kind == device::DeviceKind::cuda) {
-    add_gpu_parts(plan, state, snapshot_bytes(state, place));
+  if (place.device.kind == device::DeviceKind::cuda) {
+    add_gpu_parts(plan, state, config, place);
     return plan;
   }
   if (const std::int64_t bytes = snapshot_bytes(state, place); bytes > 0) {
     plan.allocations.push_back({"snapshot for background saves", bytes});
   }
-  // Two communicators move tensors: that of gradients, and where rank 0 collects weights the main.
-  const int channels = state.model.parameters().has_partial_master() ? 2 : 1;
-  if (const std::int64_t bytes = channels * comm::buffer_bytes(place.ranks); bytes > 0) {
+  if (const std::int64_t bytes = message_bytes(state, place); bytes > 0) {
     plan.allocations.push_back({"messages between ranks", bytes});
   }
   plan.allocations.push_back(
@@ -192,9 +220,8 @@ MemoryPlan choose_micro_batch(const RunConfig& config, const Place& place) {
                           std::to_string(place.ranks) + " ranks, found " +
                           std::to_string(micro_batch));
   }
-  const device::Device device = config.compute_device();
-  const bool on_gpu = device.kind == device::DeviceKind::cuda;
-  const std::int64_t usable = usable_bytes(device, place);
+  const bool on_gpu = place.device.kind == device::DeviceKind::cuda;
+  const std::int64_t usable = usable_bytes(place);
   const std::int64_t most =
       std::clamp((on_gpu ? kEnoughRowsOnGpu : kEnoughRows) / config.data.sequence_length,
                  std::int64_t{1}, batch);

@@ -3,22 +3,17 @@
 #include "evaluation/token_losses.h"
 #include "model/model.h"
 #include "optim/adamw_optimizer.h"
-#include "train/run_config.h"
+#include "train/place.h"
 
 namespace ssmax::train {
 
-/// Which of how many ranks.
-struct Place {
-  int rank = 0;
-  int ranks = 1;
-  int local_ranks = 1;  ///< on this machine, that share its memory
-};
-
-/// Everything of a run that lives in device memory. Built over a planning arena it is the memory
-/// plan of a dry run, so that plan and run cannot differ.
+/// Everything of a run that lives in device memory, and what stays beside it. Built over a planning
+/// arena it is the memory plan of a dry run, so that plan and run cannot differ.
 struct TrainingState {
   TrainingState(const RunConfig& config, std::int64_t micro_batch, const Place& place,
                 device::Arena& arena);
+
+  device::Arena host_arena;  // where the device is not the host
 
   model::Model model;
   model::Activations activations;  // validation runs in them too
@@ -43,11 +38,12 @@ struct MemoryPlan {
 
 /// What one rank of a run with this micro-batch takes, the snapshot of the background save and the
 /// program itself included.
-MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch, const Place& place = {});
+MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch, const Place& place);
 
 /// training.micro_batch_sequences, or for 0 the largest divisor of a rank's part of the batch whose
-/// plan fits the rank's part of the memory and whose rows keep the matmuls busy. Error(device) when
-/// not even one sequence fits, Error(usage) when the ranks do not divide the batch.
-MemoryPlan choose_micro_batch(const RunConfig& config, const Place& place = {});
+/// plan fits the rank's part of the memory of its device and whose rows keep the matmuls busy.
+/// Error(device) when not even one sequence fits, Error(usage) when the ranks do not divide the
+/// batch.
+MemoryPlan choose_micro_batch(const RunConfig& config, const Place& place);
 
 }  // namespace ssmax::train

@@ -6,47 +6,16 @@
 #include <thread>
 #include <vector>
 
-#include "base/random.h"
 #include "comm/agreement.h"
+#include "comm/rank_values.h"
 #include "comm/ranks_fixture.h"
+#include "support/device_numbers.h"
 
 /// Run by mpirun on several ranks, and alone; every rank runs every case.
 namespace ssmax::comm {
 namespace {
 
-using device::DType;
-
-/// Element i of a rank: of either sign and of sizes that make the order of a sum visible.
-double value_of(int rank, std::int64_t i) {
-  const auto index = static_cast<std::uint64_t>(i);
-  const auto bits = base::random_bits(5, static_cast<std::uint64_t>(rank), index);
-  const double mantissa = static_cast<double>(bits % 20'000'003) - 10'000'001.0;
-  return std::ldexp(mantissa, static_cast<int>((i + rank) % 24) - 24);
-}
-
-template <class T>
-std::vector<T> values(int rank, std::int64_t count) {
-  std::vector<T> result(static_cast<std::size_t>(count));
-  for (std::int64_t i = 0; i < count; ++i) {
-    result[static_cast<std::size_t>(i)] = static_cast<T>(value_of(rank, i));
-  }
-  return result;
-}
-
-/// The sum as the contract says, one rank after the other.
-template <class T>
-std::vector<T> expected_sum(int ranks, std::int64_t count, Wire wire) {
-  std::vector<T> total(static_cast<std::size_t>(count));
-  const auto sent = [&](T value) {
-    return wire == Wire::full ? value : static_cast<T>(device::Bf16(static_cast<float>(value)));
-  };
-  for (int rank = 0; rank < ranks; ++rank) {
-    const std::vector<T> part = values<T>(rank, count);
-    for (std::size_t i = 0; i < total.size(); ++i) total[i] += sent(part[i]);
-  }
-  for (T& value : total) value = sent(value);
-  return total;
-}
+using testing::DeviceNumbers;
 
 // Sizes below and above a chunk, and some that the ranks do not divide.
 constexpr std::int64_t kCounts[] = {1, 3, 32, 1000, 768 * 100 + 5, (1 << 20) + 12};
@@ -54,13 +23,14 @@ constexpr std::int64_t kCounts[] = {1, 3, 32, 1000, 768 * 100 + 5, (1 << 20) + 1
 template <class T>
 void check_sum() {
   Communicator& ranks = world();
-  Stream stream;
   for (const Wire wire : {Wire::full, Wire::bf16}) {
     for (const std::int64_t count : kCounts) {
-      std::vector<T> data = values<T>(ranks.rank(), count);
+      const std::vector<T> own = values<T>(ranks.rank(), count);
       const std::vector<T> expected =
-          ranks.size() == 1 ? data : expected_sum<T>(ranks.size(), count, wire);
-      ranks.sum(stream, device::view(data.data(), {count}), wire);
+          ranks.size() == 1 ? own : expected_sum<T>(ranks.size(), count, wire);
+      DeviceNumbers<T> numbers(own);
+      ranks.sum(numbers.stream(), numbers.tensor(), wire);
+      const std::vector<T> data = numbers.read();
       EXPECT_EQ(std::memcmp(data.data(), expected.data(), data.size() * sizeof(T)), 0)
           << count << " elements, wire " << static_cast<int>(wire);
     }
@@ -74,53 +44,55 @@ TEST(Ranks, SumsAreInTheOrderOfTheRanks) {
 
 TEST(Ranks, ScatterAndGatherAreTheSum) {
   Communicator& ranks = world();
-  Stream stream;
   for (const std::int64_t count : kCounts) {
-    std::vector<float> data = values<float>(ranks.rank(), count);
-    const std::vector<float> own = data;
+    const std::vector<float> own = values<float>(ranks.rank(), count);
     const std::vector<float> expected =
         ranks.size() == 1 ? own : expected_sum<float>(ranks.size(), count, Wire::full);
-    const Tensor view = device::view(data.data(), {count});
-    ranks.scatter_sum(stream, view, Wire::full);
+    DeviceNumbers<float> numbers(own);
+    ranks.scatter_sum(numbers.stream(), numbers.tensor(), Wire::full);
+    const std::vector<float> data = numbers.read();
     const Part mine = part_of(count, ranks.rank(), ranks.size());
     for (std::int64_t i = 0; i < count; ++i) {
       const auto at = static_cast<std::size_t>(i);
       const bool summed = mine.begin <= i && i < mine.end;
       ASSERT_EQ(data[at], summed ? expected[at] : own[at]) << i << " of " << count;
     }
-    ranks.gather(stream, view);
-    EXPECT_EQ(data, expected) << count;
+    ranks.gather(numbers.stream(), numbers.tensor());
+    EXPECT_EQ(numbers.read(), expected) << count;
   }
 }
 
 TEST(Ranks, GatherMovesAnyDtype) {
   Communicator& ranks = world();
-  Stream stream;
   const std::int64_t count = 4 * 12 * 7;
   std::vector<device::Bf16> data(static_cast<std::size_t>(count));
   const Part mine = part_of(count, ranks.rank(), ranks.size());
   for (std::int64_t i = mine.begin; i < mine.end; ++i) {
     data[static_cast<std::size_t>(i)].bits = static_cast<std::uint16_t>(i);
   }
-  ranks.gather(stream, device::view(data.data(), {count}));
+  DeviceNumbers<device::Bf16> numbers(data);
+  ranks.gather(numbers.stream(), numbers.tensor());
+  const std::vector<device::Bf16> gathered = numbers.read();
   for (std::int64_t i = 0; i < count; ++i) {
-    EXPECT_EQ(data[static_cast<std::size_t>(i)].bits, i);
+    EXPECT_EQ(gathered[static_cast<std::size_t>(i)].bits, i);
   }
 }
 
 TEST(Ranks, CollectBringsThePartsToRankZero) {
   Communicator& ranks = world();
-  Stream stream;
   for (const std::int64_t count : {std::int64_t{12}, std::int64_t{3} << 20}) {
     const std::vector<float> all = values<float>(7, count);
     const Part mine = part_of(count, ranks.rank(), ranks.size());
-    std::vector<float> whole(ranks.is_root() ? all.size() : 0);
-    const ConstTensor part =
-        device::view(all.data(), {count}).rows(mine.begin, mine.end - mine.begin);
-    ranks.collect(stream, ranks.is_root() ? device::view(whole.data(), {count}) : Tensor(), part);
-    if (ranks.is_root()) {
-      EXPECT_EQ(whole, all);
-    }
+    DeviceNumbers<float> parts(all);
+    const Tensor part = parts.tensor().rows(mine.begin, mine.end - mine.begin);
+    DeviceNumbers<float> whole(std::vector<float>(all.size()));
+    ranks.collect(parts.stream(), ranks.is_root() ? whole.tensor() : Tensor(), part);
+    std::vector<float> on_host(all.size());
+    ranks.collect(parts.stream(),
+                  ranks.is_root() ? device::view(on_host.data(), {count}) : Tensor(), part);
+    if (!ranks.is_root()) continue;
+    EXPECT_EQ(whole.read(), all);
+    EXPECT_EQ(on_host, all);
   }
 }
 
@@ -147,11 +119,10 @@ TEST(Ranks, ThreadsUseDuplicatesAtTheSameTime) {
   Communicator& ranks = world();
   const auto other = ranks.duplicate();
   const auto work = [](Communicator& communicator, float start) {
-    Stream stream;
     for (int round = 0; round < 20; ++round) {
-      std::vector<float> data(5000, start);
-      communicator.sum(stream, device::view(data.data(), {5000}), Wire::full);
-      EXPECT_EQ(data[4999], start * static_cast<float>(communicator.size()));
+      DeviceNumbers<float> numbers(std::vector<float>(5000, start));
+      communicator.sum(numbers.stream(), numbers.tensor(), Wire::full);
+      EXPECT_EQ(numbers.read()[4999], start * static_cast<float>(communicator.size()));
     }
   };
   std::thread thread(work, std::ref(*other), 1.0F);

@@ -140,7 +140,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t /*handle*/, cublasLtMatmulDesc_t 
                               const void* c, cublasLtMatrixLayout_t c_layout, void* d,
                               cublasLtMatrixLayout_t d_layout,
                               const cublasLtMatmulAlgo_t* algorithm, void* workspace,
-                              std::size_t workspace_bytes, cudaStream_t /*stream*/) {
+                              std::size_t workspace_bytes, cudaStream_t stream) {
   const bool a_plain = description->a == CUBLAS_OP_N;
   const bool b_plain = description->b == CUBLAS_OP_N;
   const std::int64_t m = d_layout->rows;
@@ -159,31 +159,34 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t /*handle*/, cublasLtMatmulDesc_t 
        simt::is_device_memory(description->bias,
                               static_cast<std::size_t>(m * d_layout->element_bytes())));
   if (!fits || !inside) return CUBLAS_STATUS_INVALID_VALUE;
-  const simt::OpenDeviceMemory open;
-  const std::vector<float> left = rows_of(a, *a_layout, !a_plain);  // (m, k)
-  const std::vector<float> right = rows_of(b, *b_layout, b_plain);  // (n, k)
   const float scale = *static_cast<const float*>(alpha);
   const float keep = *static_cast<const float*>(beta);
+  simt::submit(stream, [=, product = *description, left_layout = *a_layout,
+                        right_layout = *b_layout, out_layout = *d_layout] {
+    const simt::OpenDeviceMemory open;
+    const std::vector<float> left = rows_of(a, left_layout, !a_plain);   // (m, k)
+    const std::vector<float> right = rows_of(b, right_layout, b_plain);  // (n, k)
 #pragma omp parallel for schedule(static)
-  for (std::int64_t j = 0; j < n; ++j) {
-    for (std::int64_t i = 0; i < m; ++i) {
-      const float* x = left.data() + i * k;
-      const float* y = right.data() + j * k;
-      float sum = 0.0F;
+    for (std::int64_t j = 0; j < n; ++j) {
+      for (std::int64_t i = 0; i < m; ++i) {
+        const float* x = left.data() + i * k;
+        const float* y = right.data() + j * k;
+        float sum = 0.0F;
 #pragma omp simd reduction(+ : sum)
-      for (std::int64_t p = 0; p < k; ++p) sum += x[p] * y[p];
-      sum *= scale;
-      if (description->epilogue == CUBLASLT_EPILOGUE_BIAS) {
-        sum += load(description->bias, d_layout->type, i);
-      }
-      const std::int64_t at = j * d_layout->leading + i;
-      if (keep != 0.0F) sum += keep * load(d, d_layout->type, at);
-      if (d_layout->type == CUDA_R_16BF) {
-        static_cast<Bf16*>(d)[at] = Bf16(sum);
-      } else {
-        static_cast<float*>(d)[at] = sum;
+        for (std::int64_t p = 0; p < k; ++p) sum += x[p] * y[p];
+        sum *= scale;
+        if (product.epilogue == CUBLASLT_EPILOGUE_BIAS) {
+          sum += load(product.bias, out_layout.type, i);
+        }
+        const std::int64_t at = j * out_layout.leading + i;
+        if (keep != 0.0F) sum += keep * load(d, out_layout.type, at);
+        if (out_layout.type == CUDA_R_16BF) {
+          static_cast<Bf16*>(d)[at] = Bf16(sum);
+        } else {
+          static_cast<float*>(d)[at] = sum;
+        }
       }
     }
-  }
+  });
   return CUBLAS_STATUS_SUCCESS;
 }

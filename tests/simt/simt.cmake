@@ -19,6 +19,12 @@ add_library(simt_backend OBJECT ${SSMAX_CUDA_SOURCES})
 ssmax_simt_sources(simt_backend ${SSMAX_CUDA_SOURCES})
 target_link_libraries(simt_backend PUBLIC simt_engine normalizers)
 
+# NCCL between emulated devices, in place of the library.
+list(FILTER SSMAX_NCCL_SOURCES EXCLUDE REGEX "/nccl_library_cuda")
+add_library(simt_nccl OBJECT ${SSMAX_NCCL_SOURCES} ${simt}/nccl.cpp)
+ssmax_simt_sources(simt_nccl ${SSMAX_NCCL_SOURCES})
+target_link_libraries(simt_nccl PUBLIC simt_engine comm)
+
 # Tests of the emulator itself, and of kernels that only its build can call.
 file(GLOB simt_tests CONFIGURE_DEPENDS ${simt}/*_test.cpp)
 add_executable(simt_tests ${simt_tests})

@@ -161,7 +161,7 @@ TEST_F(DeviceRunTest, TakesTheMemoryOfItsPlan) {
     std::vector<std::string> overrides = cases[i];
     overrides.insert(overrides.end(), {kCuda, "--training.steps=1"});
     const RunConfig config = this->config(overrides);
-    const MemoryPlan plan = choose_micro_batch(config);
+    const MemoryPlan plan = choose_micro_batch(config, place_alone(config));
     const std::int64_t before = device::available_bytes(gpu);
     Trainer trainer(config, folder("memory_" + std::to_string(i)));
     trainer.run(signals_, watchdog_);
@@ -176,11 +176,12 @@ TEST_F(DeviceRunTest, TheAutomaticMicroBatchIsTheLargestThatFits) {
        "--training.precision=bf16", "--model.hidden_size=384", "--model.num_attention_heads=6",
        "--model.num_hidden_layers=6", "--model.intermediate_size=1024"});
   const std::int64_t available = device::available_bytes(device::gpu_device());
-  const MemoryPlan plan = choose_micro_batch(config);
+  const MemoryPlan plan = choose_micro_batch(config, place_alone(config));
   EXPECT_LT(plan.bytes(), available);
   EXPECT_TRUE(plan.micro_batch < 64 || !testing::is_emulated());
   if (plan.micro_batch == 64) return;
-  EXPECT_GT(plan_memory(config, 2 * plan.micro_batch).bytes(), available - (std::int64_t{1} << 30));
+  EXPECT_GT(plan_memory(config, 2 * plan.micro_batch, place_alone(config)).bytes(),
+            available - (std::int64_t{1} << 30));
 }
 
 TEST_F(DeviceRunTest, RefusesAMicroBatchBeyondTheMemory) {
@@ -188,7 +189,7 @@ TEST_F(DeviceRunTest, RefusesAMicroBatchBeyondTheMemory) {
       {kCuda, "--training.micro_batch_sequences=1048576", "--training.batch_sequences=1048576",
        "--data.sequence_length=1024", "--model.max_position_embeddings=1024"});
   try {
-    choose_micro_batch(config);
+    choose_micro_batch(config, place_alone(config));
     FAIL() << "it was taken";
   } catch (const base::Error& error) {
     EXPECT_EQ(error.kind(), base::ErrorKind::device);

@@ -170,7 +170,8 @@ TEST_F(Ranks, AShardedOptimizerTakesLessMemory) {
   const int ranks = 4;
   const auto bytes_of = [&](const RunConfig& of, const char* label) {
     std::int64_t bytes = 0;
-    for (const auto& entry : plan_memory(of, 1, {1, ranks, 1}).allocations) {
+    for (const auto& entry :
+         plan_memory(of, 1, {.rank = 1, .ranks = ranks, .device = {}}).allocations) {
       if (entry.label == label) bytes += entry.bytes;
     }
     return bytes;
@@ -244,8 +245,9 @@ TEST_F(Ranks, OtherDataIsRefused) {
 }
 
 TEST_F(Ranks, ABatchThatTheRanksDoNotDivideIsRefused) {
-  EXPECT_THROW(choose_micro_batch(config({"--training.batch_sequences=10"}), {0, 4, 1}),
-               base::Error);
+  EXPECT_THROW(
+      choose_micro_batch(config({"--training.batch_sequences=10"}), {.ranks = 4, .device = {}}),
+      base::Error);
 }
 
 TEST_F(Ranks, ASignalToOneRankStopsAllAtTheSameStep) {

@@ -183,7 +183,7 @@ TEST_F(TrainerTest, PlanIsWhatTheRunAllocates) {
   const RunConfig run_config = config();
   device::Arena arena;
   const TrainingState state(run_config, 2, {}, arena);
-  const MemoryPlan plan = plan_memory(run_config, 2);
+  const MemoryPlan plan = plan_memory(run_config, 2, place_alone(run_config));
   std::int64_t planned = 0;
   for (const device::Allocation& entry : arena.report()) {
     for (const device::Allocation& other : plan.allocations) {
@@ -199,7 +199,8 @@ TEST_F(TrainerTest, PlanIsWhatTheRunAllocates) {
 /// Attention keeps whole rows of a few queries: T times longer needs T times the scratch.
 TEST_F(TrainerTest, PlanCountsTheScratchOfAttention) {
   const auto scratch = [&](const char* length) {
-    const MemoryPlan plan = plan_memory(config({length}), 1);
+    const RunConfig run_config = config({length});
+    const MemoryPlan plan = plan_memory(run_config, 1, place_alone(run_config));
     for (const device::Allocation& entry : plan.allocations) {
       if (entry.label == "attention scratch of threads") return entry.bytes;
     }

@@ -10,8 +10,8 @@
 #include "simt/engine.h"
 
 // Stands before the toolkit's header of this name: the language and the part of the runtime that
-// ssmax uses, on an emulated device. Kernels run when they are launched; copies are done when they
-// return.
+// ssmax uses, on an emulated device. Kernels run when they are launched, copies are done when they
+// return, unless simt/deferral.h says otherwise.
 
 #define __global__
 #define __device__
@@ -218,6 +218,7 @@ enum cudaError_t : int {
   cudaErrorInsufficientDriver = 35,
   cudaErrorNoDevice = 100,
   cudaErrorNoKernelImageForDevice = 209,
+  cudaErrorNotReady = 600,
 };
 enum cudaMemcpyKind : int {
   cudaMemcpyHostToHost = 0,
@@ -247,6 +248,7 @@ using cudaStream_t = struct ssmax_simt_stream*;
 using cudaEvent_t = struct ssmax_simt_event*;
 inline constexpr unsigned cudaStreamNonBlocking = 1;
 inline constexpr unsigned cudaEventDefault = 0;
+inline constexpr unsigned cudaEventBlockingSync = 1;
 inline constexpr unsigned cudaEventDisableTiming = 2;
 
 struct cudaLaunchAttribute {
@@ -268,6 +270,7 @@ cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaGetDevice(int* device);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
+cudaError_t cudaDeviceGetPCIBusId(char* text, int bytes, int device);
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
 cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaRuntimeGetVersion(int* version);
@@ -290,7 +293,15 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end);
+
+namespace ssmax::simt {
+
+/// Runs `task`, or leaves it for the stream to do later.
+void submit(cudaStream_t stream, std::function<void()> task);
+
+}  // namespace ssmax::simt
 
 template <class T>
 cudaError_t cudaMalloc(T** data, std::size_t bytes) {
@@ -312,9 +323,11 @@ template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
   const std::tuple<Parameters...> values(std::forward<Arguments>(arguments)...);
-  ssmax::simt::run({{config->gridDim.x, config->gridDim.y, config->gridDim.z},
-                    {config->blockDim.x, config->blockDim.y, config->blockDim.z},
-                    config->dynamicSmemBytes},
-                   [&] { std::apply(kernel, values); });
+  const ssmax::simt::Launch launch{{config->gridDim.x, config->gridDim.y, config->gridDim.z},
+                                   {config->blockDim.x, config->blockDim.y, config->blockDim.z},
+                                   config->dynamicSmemBytes};
+  ssmax::simt::submit(config->stream, [launch, kernel, values] {
+    ssmax::simt::run(launch, [&] { std::apply(kernel, values); });
+  });
   return cudaSuccess;
 }

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <vector>
+
+#include "comm/seats.h"
+#include "train/run_config.h"
+
+namespace ssmax::train {
+
+/// Which of how many ranks, and where it computes.
+struct Place {
+  int rank = 0;
+  int ranks = 1;
+  int local_ranks = 1;  ///< on this machine, that share its memory
+  device::Device device;
+  int device_ranks = 1;  ///< of them on this GPU, that share its memory
+};
+
+/// Of a rank alone: on the device of the config.
+Place place_alone(const RunConfig& config);
+
+struct Seating {
+  Place place;                    ///< of this rank
+  std::vector<comm::Seat> seats;  ///< of all
+};
+
+/// The ranks of a machine take its GPUs in turn. SharedError(usage) when some ranks would compute
+/// on GPUs and others on the CPU. Collective.
+Seating find_seats(const RunConfig& config, comm::Communicator& ranks);
+
+/// Lines for the log: where each rank computes, and how gradients go between GPUs.
+std::string to_text(const Seating& seating, const comm::TransportChoice& choice);
+
+}  // namespace ssmax::train
