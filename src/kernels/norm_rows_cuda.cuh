@@ -96,6 +96,10 @@ __global__ void __launch_bounds__(kRowsOfBlock* device::kWarpSize)
   }
 }
 
+/// Blocks of a multiprocessor that the backward's registers must leave room for: at most 80 a
+/// thread. The compiler spills where it aims at five by itself, or must at four.
+inline constexpr int kBackwardBlocks = 3;
+
 /// What the rows of a chunk add to dweight and dbias.
 struct ColumnPartials {
   float* weight;  ///< (chunks, C)
@@ -109,7 +113,7 @@ struct ColumnPartials {
 /// columns that it reads, and in the end they are added in the order of the warps. So dy and x are
 /// read once.
 template <Center kCenter, int kCount, Write kWrite, class T>
-__global__ void __launch_bounds__(kRowsOfBlock* device::kWarpSize)
+__global__ void __launch_bounds__(kRowsOfBlock* device::kWarpSize, kBackwardBlocks)
     norm_backward_kernel(const __grid_constant__ NormBackward<T> n, const ColumnPartials partials) {
   using device::load_values;
   using device::store_values;
