@@ -186,14 +186,16 @@ TEST_F(DeviceRunTest, TheAutomaticMicroBatchIsTheLargestThatFits) {
 
 TEST_F(DeviceRunTest, RefusesAMicroBatchBeyondTheMemory) {
   const RunConfig config = this->config(
-      {kCuda, "--training.micro_batch_sequences=1048576", "--training.batch_sequences=1048576",
-       "--data.sequence_length=1024", "--model.max_position_embeddings=1024"});
+      {kCuda, "--training.micro_batch_sequences=4096", "--training.batch_sequences=4096",
+       "--data.sequence_length=64", "--model.max_position_embeddings=64", "--model.hidden_size=384",
+       "--model.num_attention_heads=6", "--model.num_hidden_layers=96",
+       "--model.intermediate_size=1024"});  // 600 GB
   try {
     choose_micro_batch(config, place_alone(config));
     FAIL() << "it was taken";
   } catch (const base::Error& error) {
     EXPECT_EQ(error.kind(), base::ErrorKind::device);
-    EXPECT_NE(std::string(error.what()).find("training.micro_batch_sequences=1048576 needs"),
+    EXPECT_NE(std::string(error.what()).find("training.micro_batch_sequences=4096 needs"),
               std::string::npos)
         << error.what();
   }
