@@ -3,9 +3,13 @@
 
     scripts/compile_report.py [--build build/cuda] [--out docs/results/cuda_compile.md]
 
-Reads the object files of the target `cuda_backend` with cuobjdump; no GPU is needed. Two checks give
-exit code 1: a kernel of attention, a norm or the cross-entropy that spills registers to memory, and
-an attention kernel for bf16 without matrix instructions (HMMA or HGMMA).
+Reads the object files of the target `cuda_backend` with cuobjdump; no GPU is needed. Three things give
+exit code 1: a kernel of attention, a norm or the cross-entropy that spills registers to memory, an
+attention kernel for bf16 without matrix instructions (HMMA or HGMMA), and a source without its object.
+
+Blocks of a multiprocessor follow from registers, threads and shared memory, of the fused attention
+passes with the tiles that a launch asks for. cuobjdump comes with the CUDA Toolkit, and with the
+Python package nvidia-cuda-cuobjdump.
 """
 
 import argparse
@@ -23,12 +27,54 @@ MATRIX_KERNEL = re.compile(r"_pass_kernel")
 MATRIX_INSTRUCTION = re.compile(r"\b(HMMA|HGMMA)\b")
 
 
+# Shared memory of a multiprocessor, of which every block takes 1 KiB more than it asks for.
+SHARED_OF_MULTIPROCESSOR = {"sm_80": 164 << 10, "sm_90": 228 << 10, "sm_90a": 228 << 10}
+ATTENTION = ROOT / "src/kernels/attention"
+# The fused passes: the shape's header, and elements of the tiles as *_shared_bytes() there has them;
+# a few floats of each row come on top.
+PASSES = {
+    "ForwardShape": ("forward_pass_cuda.cuh", lambda s: s["kQueries"] + 2 * s["kKeys"]),
+    "QueryPassShape": ("backward_pass_cuda.cuh", lambda s: 2 * s["kQueries"] + 4 * s["kKeys"]),
+    "KeyPassShape": ("backward_pass_cuda.cuh", lambda s: 2 * s["kKeys"] + 4 * s["kQueries"]),
+}
+
+
+def shape_constants(name, head_size):
+    """The constants of a shape of the fused passes, read from its header."""
+    text = (ATTENTION / PASSES[name][0]).read_text()
+    body = re.search(r"struct %s \{(.*?)\n\};" % name, text, re.DOTALL).group(1)
+    constants = {"kHeadSize": head_size}
+    for found in re.finditer(r"static constexpr int (\w+) = ([^;]+);", body):
+        expression = re.sub(r"(.+) \? (.+) : (.+)", r"(\2) if (\1) else (\3)", found.group(2))
+        constants[found.group(1)] = eval(expression, {}, constants)  # of our own sources
+    return constants
+
+
+def tile_bytes(kernel_name):
+    """Dynamic shared memory of a fused pass, in bytes of its tiles; 0 of other kernels."""
+    found = re.search(r"\b(ForwardShape|QueryPassShape|KeyPassShape)<(\d+)>", kernel_name)
+    if not found:
+        return 0
+    constants = shape_constants(found.group(1), int(found.group(2)))
+    return PASSES[found.group(1)][1](constants) * constants["kD"] * 2
+
+
 class Kernel:
     def __init__(self, source, architecture, name, registers, stack, shared, local):
         self.source, self.architecture, self.name = source, architecture, name
         self.registers, self.stack, self.shared, self.local = registers, stack, shared, local
         self.matrix_instructions = 0
         self.local_accesses = 0
+        self.threads = 1024
+
+    def blocks(self):
+        """Of a multiprocessor: registers come in 256 for a warp, from a quarter of 65,536 each."""
+        warps = (self.threads + 31) // 32
+        of_warp = (32 * self.registers + 255) // 256 * 256
+        by_registers = 16384 // of_warp * 4 // warps
+        shared = self.shared + tile_bytes(self.short) + 1024
+        by_shared = SHARED_OF_MULTIPROCESSOR.get(self.architecture, 100 << 10) // shared
+        return min(by_registers, by_shared, 64 // warps, 32)
 
 
 def output_of(*command):
@@ -78,6 +124,28 @@ def read_resources(cuobjdump, path, source):
     return kernels
 
 
+def read_threads(cuobjdump, path, kernels):
+    """Threads of a block at most, where __launch_bounds__ says so."""
+    architecture = kernel = None
+    wanted = False
+    process = subprocess.Popen([cuobjdump, "-elf", str(path)], stdout=subprocess.PIPE, text=True,
+                               errors="replace")
+    for line in process.stdout:
+        if line.startswith("arch = "):
+            architecture, kernel = line.split()[2], None
+        elif line.startswith("."):
+            found = re.match(r"\.nv\.info\.(\S+)", line)
+            kernel = kernels.get((architecture, found.group(1))) if found else None
+        elif "EIATTR_MAX_THREADS" in line:
+            wanted = True
+        elif wanted and "Value:" in line:
+            wanted = False
+            if kernel is not None:
+                kernel.threads = int(line.split()[1], 16)
+    if process.wait() != 0:
+        sys.exit(f"compile_report.py: cuobjdump -elf {path} failed")
+
+
 def count_instructions(cuobjdump, path, kernels):
     architecture = kernel = None
     process = subprocess.Popen([cuobjdump, "-sass", str(path)], stdout=subprocess.PIPE, text=True)
@@ -107,25 +175,39 @@ def problems_of(kernels):
 
 
 def table(kernels):
-    lines = ["| kernel | registers | shared, bytes | stack, bytes | local accesses | matrix "
-             "instructions |", "|---|---|---|---|---|---|"]
+    lines = ["| kernel | registers | threads | blocks | shared, bytes | stack, bytes | local "
+             "accesses | matrix instructions |", "|---|---|---|---|---|---|---|---|"]
     for k in kernels:
-        lines.append(f"| `{k.short}` | {k.registers} | {k.shared} | {k.stack} | "
-                     f"{k.local_accesses} | {k.matrix_instructions} |")
+        lines.append(f"| `{k.short}` | {k.registers} | {k.threads} | {k.blocks()} | "
+                     f"{k.shared + tile_bytes(k.short)} | {k.stack} | {k.local_accesses} | "
+                     f"{k.matrix_instructions} |")
     return lines
 
 
-def report(kernels, problems, version):
+def compiler_version(cuobjdump):
+    """Of nvcc where it is there, else the toolkit that cuobjdump belongs to."""
+    nvcc = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
+    tool, name = (nvcc, "nvcc") if pathlib.Path(nvcc).exists() else (cuobjdump, "cuobjdump")
+    found = re.search(r"release .*", output_of(tool, "--version"))
+    return f"{name}, {found.group(0)}" if found else name
+
+
+def report(kernels, problems, version, missing):
     lines = ["# What the compiler made of the CUDA kernels", "",
              "```", "cmake --preset cuda && cmake --build --preset cuda --target cuda_backend",
              "scripts/compile_report.py", "```", "",
-             f"{version}. Shared memory is the static part; what a launch asks for comes on top. "
-             "Local accesses are instructions that read or write registers spilled to memory or "
-             "arrays without a fixed index.", ""]
+             f"{version}. Blocks are those that a multiprocessor holds at once by its 65,536 "
+             "registers, 2,048 threads and shared memory (164 KiB for sm_80, 228 KiB for sm_90a); "
+             "threads are the most that a launch may ask for. Shared memory is the static part, "
+             "and of the fused attention passes the tiles that a launch asks for. Local accesses "
+             "are instructions that read or write registers spilled to memory or arrays without a "
+             "fixed index.", ""]
     lines += ["Checks: " + ("none of the kernels of attention, norms and cross-entropy spills, and "
                             "every fused attention kernel uses the matrix units."
                             if not problems else f"{len(problems)} kernels fall short:"), ""]
     lines += [f"* {problem}" for problem in problems] + ([""] if problems else [])
+    if missing:
+        lines += ["Not compiled when this was written: " + ", ".join(missing) + ".", ""]
     by_architecture = collections.defaultdict(list)
     for kernel in kernels:
         by_architecture[kernel.architecture].append(kernel)
@@ -146,6 +228,9 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs/results/cuda_compile.md")
     arguments = parser.parse_args()
     cuobjdump = shutil.which("cuobjdump") or "/usr/local/cuda/bin/cuobjdump"
+    if not pathlib.Path(cuobjdump).exists():
+        sys.exit("compile_report.py: cuobjdump is not there; put the CUDA Toolkit's bin into PATH, "
+                 "or `pip install nvidia-cuda-cuobjdump`")
     objects = arguments.build / "CMakeFiles/cuda_backend.dir/src"
     paths = sorted(objects.rglob("*.cu.o"))
     if not paths:
@@ -156,6 +241,7 @@ def main():
         source = str(path.relative_to(objects)).removesuffix(".o")
         print(f"\r[{place}/{len(paths)}] {source:60}", end="", file=sys.stderr, flush=True)
         found = read_resources(cuobjdump, path, source)
+        read_threads(cuobjdump, path, found)
         count_instructions(cuobjdump, path, found)
         kernels += found.values()
     print(file=sys.stderr)
@@ -163,12 +249,18 @@ def main():
     for kernel in kernels:
         kernel.short = short(names[kernel.name])
     problems = problems_of(kernels)
-    version = output_of(cuobjdump, "--version").strip().splitlines()[-1]
-    arguments.out.write_text(report(kernels, problems, version), encoding="utf-8")
+    compiled = {path.relative_to(objects).with_suffix("").as_posix() for path in paths}
+    missing = sorted(path.relative_to(ROOT / "src").as_posix()
+                     for path in (ROOT / "src").rglob("*_cuda.cu"))
+    missing = [source for source in missing if source not in compiled]
+    arguments.out.write_text(report(kernels, problems, compiler_version(cuobjdump), missing),
+                             encoding="utf-8")
     for problem in problems:
         print(problem)
+    for source in missing:
+        print(f"{source} is not compiled: build the target cuda_backend")
     print(f"{len(kernels)} kernels in {arguments.out}")
-    return 1 if problems else 0
+    return 1 if problems or missing else 0
 
 
 if __name__ == "__main__":
