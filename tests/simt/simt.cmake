@@ -34,7 +34,7 @@ target_link_libraries(simt_tests PRIVATE simt_backend simt_engine kernels GTest:
 
 # The program with an emulated GPU.
 add_executable(ssmax_simt)
-target_link_libraries(ssmax_simt PRIVATE app simt_backend)
+target_link_libraries(ssmax_simt PRIVATE app simt_backend simt_nccl)
 add_test(NAME simt.bench COMMAND ssmax_simt bench linear rms_norm layer_norm swiglu gelu cast add rope
          embedding cross_entropy norm_squared adamw attention step --device cuda --seconds 0
          --tokens 32 --sequence-length 16 --hidden 32 --heads 2 --intermediate 48 --vocab 61
