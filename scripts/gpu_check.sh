@@ -217,6 +217,17 @@ section_ranks() {
   done
   gpus=$(nvidia-smi -L | wc -l)
   if [[ $gpus -gt 1 ]]; then
+    # Every rank with a GPU of its own: the communicator against exact sums, and a run.
+    # shellcheck disable=SC2016  # each rank expands its own index
+    scripts/run_ranks.sh "$gpus" bash -c \
+      'CUDA_VISIBLE_DEVICES=$OMPI_COMM_WORLD_LOCAL_RANK exec "$0" --gtest_filter="Nccl*"' \
+      "$build/comm_gpu_tests" || failed=1
+    launcher="scripts/run_ranks.sh $gpus" train ranks_gpus b_ssmax --training.steps=10 \
+      --parallel.transport=nccl --training.batch_sequences=$((8 * gpus)) || failed=1
+    launcher="scripts/run_ranks.sh 1" train ranks_gpu b_ssmax --training.steps=10 \
+      --training.batch_sequences=$((8 * gpus)) || failed=1
+    python3 scripts/compare_losses.py "$out/runs/ranks_gpu" "$out/runs/ranks_gpus" \
+      --tolerance 2e-2 || failed=1
     for ((n = 2; n <= gpus; n *= 2)); do counts+=,$n; done
     python3 scripts/measure_ranks.py "$ssmax" --ranks "$counts" --layers 12 --width 768 --heads 12 \
       --vocabulary 50304 --length 1024 --batch $((16 * gpus)) --set training.device=cuda |

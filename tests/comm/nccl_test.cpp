@@ -42,6 +42,9 @@ class Nccl : public ::testing::Test {
   std::unique_ptr<Communicator> nccl_;
 };
 
+/// Cases that a rank alone cannot have.
+class NcclRanks : public Nccl {};
+
 /// Every addition rounds, f32 to 2^-24 of what it gives and bf16 to 2^-9, which is at most the sum
 /// of sizes; on their way in bf16 the numbers are rounded as well.
 TEST_F(Nccl, SumsWithinTheRoundingOfEachAddition) {
@@ -106,8 +109,7 @@ TEST_F(Nccl, GathersBf16) {
 }
 
 /// What NCCL cannot cut evenly goes through the host, and so is added in the order of the ranks.
-TEST_F(Nccl, UnevenPartsGoThroughTheHost) {
-  if (size() == 1) GTEST_SKIP() << "needs several ranks";
+TEST_F(NcclRanks, UnevenPartsGoThroughTheHost) {
   const std::int64_t count = 12 * 100 + 1;
   DeviceNumbers<float> numbers(own(count));
   nccl_->sum(numbers.stream(), numbers.tensor(), Wire::full);
@@ -129,8 +131,7 @@ TEST_F(Nccl, AnotherThreadUsesADuplicate) {
   work(*nccl_, 100.0F);
 }
 
-TEST_F(Nccl, ARankThatDoesNotComeIsNamedBeforeTheGpuWaits) {
-  if (size() == 1) GTEST_SKIP() << "needs several ranks";
+TEST_F(NcclRanks, OneThatDoesNotComeIsNamedBeforeTheGpuWaits) {
   if (world().rank() == 1) {
     std::this_thread::sleep_for(std::chrono::milliseconds(600));
   } else {
