@@ -3,7 +3,7 @@
 
     scripts/compile_report.py [--build build/cuda] [--out docs/results/cuda_compile.md]
 
-Reads the object files of the target `cuda_backend` with cuobjdump; no GPU is needed. Three things give
+Reads the object files of the targets `cuda_backend` and `cuda_nccl` with cuobjdump; no GPU is needed. Three things give
 exit code 1: a kernel of attention, a norm or the cross-entropy that spills registers to memory, an
 attention kernel for bf16 without matrix instructions (HMMA or HGMMA), and a source without its object.
 
@@ -21,6 +21,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+TARGETS = ("cuda_backend", "cuda_nccl")
 RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
 MUST_NOT_SPILL = re.compile(r"attention|norm|cross_entropy|_pass_kernel|row_")
 MATRIX_KERNEL = re.compile(r"_pass_kernel")
@@ -194,7 +195,7 @@ def compiler_version(cuobjdump):
 
 def report(kernels, problems, version, missing):
     lines = ["# What the compiler made of the CUDA kernels", "",
-             "```", "cmake --preset cuda && cmake --build --preset cuda --target cuda_backend",
+             "```", "cmake --preset cuda && cmake --build --preset cuda",
              "scripts/compile_report.py", "```", "",
              f"{version}. Blocks are those that a multiprocessor holds at once by its 65,536 "
              "registers, 2,048 threads and shared memory (164 KiB for sm_80, 228 KiB for sm_90a); "
@@ -231,15 +232,14 @@ def main():
     if not pathlib.Path(cuobjdump).exists():
         sys.exit("compile_report.py: cuobjdump is not there; put the CUDA Toolkit's bin into PATH, "
                  "or `pip install nvidia-cuda-cuobjdump`")
-    objects = arguments.build / "CMakeFiles/cuda_backend.dir/src"
-    paths = sorted(objects.rglob("*.cu.o"))
-    if not paths:
-        sys.exit(f"compile_report.py: no *.cu.o below {objects}; build the target cuda_backend of "
-                 "the preset cuda first")
+    folders = [arguments.build / f"CMakeFiles/{target}.dir/src" for target in TARGETS]
+    sources = {path.relative_to(folder).as_posix().removesuffix(".o"): path
+               for folder in folders for path in folder.rglob("*.cu.o")}
+    if not sources:
+        sys.exit(f"compile_report.py: no *.cu.o below {folders[0]}; build the preset cuda first")
     kernels = []
-    for place, path in enumerate(paths, 1):
-        source = str(path.relative_to(objects)).removesuffix(".o")
-        print(f"\r[{place}/{len(paths)}] {source:60}", end="", file=sys.stderr, flush=True)
+    for place, (source, path) in enumerate(sorted(sources.items()), 1):
+        print(f"\r[{place}/{len(sources)}] {source:60}", end="", file=sys.stderr, flush=True)
         found = read_resources(cuobjdump, path, source)
         read_threads(cuobjdump, path, found)
         count_instructions(cuobjdump, path, found)
@@ -249,16 +249,15 @@ def main():
     for kernel in kernels:
         kernel.short = short(names[kernel.name])
     problems = problems_of(kernels)
-    compiled = {path.relative_to(objects).with_suffix("").as_posix() for path in paths}
     missing = sorted(path.relative_to(ROOT / "src").as_posix()
                      for path in (ROOT / "src").rglob("*_cuda.cu"))
-    missing = [source for source in missing if source not in compiled]
+    missing = [source for source in missing if source not in sources]
     arguments.out.write_text(report(kernels, problems, compiler_version(cuobjdump), missing),
                              encoding="utf-8")
     for problem in problems:
         print(problem)
     for source in missing:
-        print(f"{source} is not compiled: build the target cuda_backend")
+        print(f"{source} is not compiled: build the preset cuda")
     print(f"{len(kernels)} kernels in {arguments.out}")
     return 1 if problems or missing else 0
 
