@@ -1,12 +1,7 @@
 #include <gtest/gtest.h>
 
-#include <map>
-
-#include "comm/ranks_fixture.h"
-#include "support/temporary_folder.h"
 #include "support/test_device.h"
-#include "train/train_fixture.h"
-#include "train/trainer.h"
+#include "train/rank_runs.h"
 
 /// Run on several ranks, whose GPU is one and the same, or the emulated one of each process; every
 /// rank runs every case. Work on the emulated device waits until somebody waits for it, so that a
@@ -16,19 +11,12 @@ namespace {
 
 using comm::world;
 
-class DeviceRanks : public ::testing::Test {
+class DeviceRanks : public RankRuns {
  protected:
   void SetUp() override {
     if (device::gpus().found.empty()) GTEST_SKIP() << device::gpus().reason;
-    data_ = world().broadcast(own_.path().string());
-    if (world().is_root()) {
-      write_tokens(data_ / "train.bin", 500);
-      write_tokens(data_ / "val.bin", 200);
-    }
-    world().barrier();
+    make_data(500, 200);
   }
-  // The folder of rank 0 goes with its fixture, when nobody needs it any more.
-  void TearDown() override { world().barrier(); }
 
   RunConfig config(std::vector<std::string> overrides) {
     overrides.insert(
@@ -39,35 +27,10 @@ class DeviceRanks : public ::testing::Test {
     return small_run(data_, overrides);
   }
 
-  void run(const RunConfig& config, const std::string& name, comm::Communicator& ranks = world()) {
-    {
-      Trainer trainer(config, data_ / name, ranks);
-      trainer.run(signals_, watchdog_);
-    }
-    ranks.barrier();
-  }
-
-  /// Weights and moments at the end as double, by name.
-  std::map<std::string, std::vector<double>> tensors(const std::string& name) {
-    std::map<std::string, std::vector<double>> result;
-    const auto loaded = checkpoint::load(data_ / name);
-    for (const checkpoint::TensorInfo& info : loaded.tensors()) {
-      std::vector<double>& values = result[info.name];
-      values.resize(static_cast<std::size_t>(info.elements()));
-      loaded.read_elements(info.name, 0, device::view(values.data(), {info.elements()}));
-    }
-    return result;
-  }
-
   void expect_same_bits(const std::string& a, const std::string& b) {
     if (!world().is_root()) return;
     EXPECT_TRUE(tensors(a) == tensors(b)) << a << " and " << b;
   }
-
-  support::TemporaryFolder own_;
-  std::filesystem::path data_;
-  StopSignals signals_{75};
-  Watchdog watchdog_{0, [](const base::Error& error) { FAIL() << error.what(); }};
 };
 
 /// Gradients of four sequences are added in another order, which differs by some 2^-24 of a

@@ -1,14 +1,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <map>
 
 #include "comm/agreement.h"
-#include "comm/ranks_fixture.h"
 #include "support/ask_to_stop.h"
-#include "support/temporary_folder.h"
-#include "train/train_fixture.h"
-#include "train/trainer.h"
+#include "train/rank_runs.h"
 
 /// Run by mpirun on several ranks, and alone; every rank runs every case.
 namespace ssmax::train {
@@ -16,44 +12,15 @@ namespace {
 
 using comm::world;
 
-class Ranks : public testing::Test {
+class Ranks : public RankRuns {
  protected:
-  void SetUp() override {
-    data_ = world().broadcast(own_.path().string());
-    if (world().is_root()) {
-      write_tokens(data_ / "train.bin", 900);  // under five steps an epoch
-      write_tokens(data_ / "val.bin", 400);
-    }
-    world().barrier();
-  }
-  // The folder of rank 0 goes with its fixture, when nobody needs it any more.
-  void TearDown() override { world().barrier(); }
+  void SetUp() override { make_data(900, 400); }  // under five steps an epoch
 
   RunConfig config(const std::vector<std::string>& overrides = {}) {
     std::vector<std::string> all = {"--training.batch_sequences=12",
                                     "--training.micro_batch_sequences=1"};
     all.insert(all.end(), overrides.begin(), overrides.end());
     return small_run(data_, all);
-  }
-
-  void run(const RunConfig& config, const std::string& name, comm::Communicator& ranks = world()) {
-    {
-      Trainer trainer(config, data_ / name, ranks);
-      trainer.run(signals_, watchdog_);
-    }
-    ranks.barrier();
-  }
-
-  /// Weights and moments at the end as double, by name.
-  std::map<std::string, std::vector<double>> tensors(const std::string& name) {
-    std::map<std::string, std::vector<double>> result;
-    const auto loaded = checkpoint::load(data_ / name);
-    for (const checkpoint::TensorInfo& info : loaded.tensors()) {
-      std::vector<double>& values = result[info.name];
-      values.resize(static_cast<std::size_t>(info.elements()));
-      loaded.read_elements(info.name, 0, device::view(values.data(), {info.elements()}));
-    }
-    return result;
   }
 
   std::vector<double> losses(const std::string& name) {
@@ -65,11 +32,6 @@ class Ranks : public testing::Test {
     }
     return result;
   }
-
-  support::TemporaryFolder own_;
-  std::filesystem::path data_;
-  StopSignals signals_{75};
-  Watchdog watchdog_{0, [](const base::Error& error) { FAIL() << error.what(); }};
 };
 
 /// In fp64 only the order in which the gradients of the ranks' sequences are added differs. A sum
