@@ -53,6 +53,8 @@ tidy() {
   else
     mapfile -t files < <(changed | grep -E '^(src|tests)/.*\.cpp$')
   fi
+  # The emulation has the names and forms of what it stands for: CUDA, cuBLAS and NCCL.
+  mapfile -t files < <(printf '%s\n' "${files[@]}" | grep -Ev '^(tests/simt/|$)')
   [[ ${#files[@]} == 0 ]] && return
   # clang refuses what only g++ knows.
   mkdir -p build/cpu/tidy
