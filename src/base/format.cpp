@@ -23,6 +23,8 @@ std::string three_digits(double value) {
 
 }  // namespace
 
+std::string format_seconds(double seconds) { return print("%.1f s", seconds); }
+
 std::string format_duration(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0.0 || seconds > 1e15) return "?";
   if (seconds < 9.95) return print("%.1f s", seconds);

@@ -1,11 +1,11 @@
 #include "comm/host_communicator.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <stdexcept>
 
 #include "base/checked.h"
 #include "base/errors.h"
+#include "base/format.h"
 #include "comm/launch.h"
 
 namespace ssmax::comm {
@@ -42,12 +42,6 @@ void dispatch_sum(device::DType dtype, Work&& work) {
   }
 }
 
-std::string seconds_text(double seconds) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.1f", seconds);
-  return text;
-}
-
 }  // namespace
 
 std::int64_t buffer_bytes(int ranks) {
@@ -61,9 +55,9 @@ void HostCommunicator::check_wait(const Waiting& waiting) const {
   }
   std::string names;
   for (const int rank : waiting.ranks) names += (names.empty() ? "" : ", ") + rank_text(rank);
-  throw base::Error(base::ErrorKind::hang, names + " silent for " + seconds_text(waiting.seconds) +
-                                               " s (allowed: " + seconds_text(timeout_seconds_) +
-                                               " s)");
+  throw base::Error(base::ErrorKind::hang,
+                    names + " silent for " + base::format_seconds(waiting.seconds) +
+                        " (allowed: " + base::format_seconds(timeout_seconds_) + ")");
 }
 
 void HostCommunicator::introduce() {

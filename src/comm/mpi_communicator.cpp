@@ -1,25 +1,16 @@
 #include <mpi.h>
-#include <sched.h>
-
-#include <chrono>
-#include <thread>
 
 #include "base/checked.h"
-#include "base/clock.h"
 #include "base/errors.h"
 #include "comm/host_communicator.h"
 #include "comm/open_mpi.h"
+#include "comm/patience.h"
 
 namespace ssmax::comm {
 
 namespace {
 
 constexpr int kTag = 0;
-/// A wait looks this often without giving the core away, then naps: the core may be needed by the
-/// backward pass.
-constexpr int kEagerLooks = 100;
-constexpr std::chrono::microseconds kNap{20};
-constexpr double kReportSeconds = 0.05;  // between two calls of on_wait
 
 void check(int code, const char* call) {
   if (code == MPI_SUCCESS) return;
@@ -68,22 +59,14 @@ class MpiCommunicator : public HostCommunicator {
 
  private:
   void wait(std::span<const Outgoing> outgoing, std::span<const Incoming> incoming) {
-    const base::Stopwatch watch;
-    double next_report = kReportSeconds;
-    for (std::int64_t looks = 0;; ++looks) {
+    Patience patience;
+    while (true) {
       int done = 0;
       check(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done,
                         MPI_STATUSES_IGNORE),
             "MPI_Testall");
       if (done != 0) return;
-      if (looks < kEagerLooks) {
-        sched_yield();
-        continue;
-      }
-      std::this_thread::sleep_for(kNap);
-      if (watch.seconds() < next_report) continue;
-      check_wait({watch.seconds(), missing(outgoing, incoming)});
-      next_report = watch.seconds() + kReportSeconds;
+      if (patience.pause()) check_wait({patience.seconds(), missing(outgoing, incoming)});
     }
   }
 

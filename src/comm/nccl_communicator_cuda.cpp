@@ -1,14 +1,10 @@
-#include <sched.h>
-
-#include <chrono>
-#include <cstdio>
 #include <cstring>
-#include <thread>
 
-#include "base/clock.h"
 #include "base/errors.h"
+#include "base/format.h"
 #include "comm/agreement.h"
 #include "comm/nccl_library.h"
+#include "comm/patience.h"
 #include "comm/wire_cuda.h"
 #include "device/arena.h"
 #include "device/cuda_check.h"
@@ -25,10 +21,6 @@ using device::DType;
 constexpr double kMeetingSeconds = 300.0;
 /// For leaving in order; afterwards it is done without the others.
 constexpr double kLeavingSeconds = 5.0;
-/// As for MPI: a wait looks often at first, then naps.
-constexpr int kEagerLooks = 100;
-constexpr std::chrono::microseconds kNap{20};
-constexpr double kReportSeconds = 0.05;
 
 ncclDataType_t type_of(DType dtype) {
   switch (dtype) {
@@ -42,12 +34,6 @@ ncclDataType_t type_of(DType dtype) {
       return ncclInt32;
   }
   return ncclFloat32;
-}
-
-std::string seconds_text(double seconds) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.1f s", seconds);
-  return text;
 }
 
 class NcclCommunicator : public Communicator {
@@ -192,26 +178,19 @@ class NcclCommunicator : public Communicator {
 
   template <class Done>
   void wait(const char* what, Done&& done) {
-    const base::Stopwatch watch;
-    double next_report = kReportSeconds;
-    for (int looks = 0;; ++looks) {
+    Patience patience;
+    while (true) {
       ncclResult_t state = ncclSuccess;
       check(nccl_.get_async_error(nccl_ranks_, &state), "ncclCommGetAsyncError");
       check(state, what);
       if (state != ncclInProgress && done()) return;
-      if (looks < kEagerLooks) {
-        sched_yield();
-        continue;
-      }
-      std::this_thread::sleep_for(kNap);
-      if (watch.seconds() < next_report) continue;
-      next_report = watch.seconds() + kReportSeconds;
-      if (on_wait_) on_wait_({watch.seconds(), {}});
-      if (timeout_seconds_ > 0.0 && watch.seconds() >= timeout_seconds_) {
+      if (!patience.pause()) continue;
+      if (on_wait_) on_wait_({patience.seconds(), {}});
+      if (timeout_seconds_ > 0.0 && patience.seconds() >= timeout_seconds_) {
         abort();
         throw base::Error(base::ErrorKind::hang,
                           std::string("NCCL: ") + what + " takes longer than " +
-                              seconds_text(timeout_seconds_) +
+                              base::format_seconds(timeout_seconds_) +
                               " although all ranks had come to it: a GPU or the network is at "
                               "fault; NCCL_DEBUG=INFO says more");
       }

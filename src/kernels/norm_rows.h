@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/elements.h"
+#include "kernels/norm_forward.h"
 #include "kernels/op.h"
 #include "kernels/rows.h"
 #include "kernels/workspace.h"
@@ -12,22 +13,6 @@
 /// The norms of rows on the CPU, in fp32, over the statistic: layer_norm takes the mean off first,
 /// rms_norm does not. M rows, C channels.
 namespace ssmax::kernels::cpu {
-
-enum class Center : std::uint8_t { none, mean };
-
-template <class T>
-struct NormForward {
-  T* sum;          ///< (M, C) x + delta; null without a delta
-  T* y;            ///< (M, C)
-  float* mean;     ///< (M); null without a center
-  float* rstd;     ///< (M)
-  const T* x;      ///< (M, C)
-  const T* delta;  ///< (M, C) or null
-  const T* weight;
-  const T* bias;  ///< null: none
-  std::int64_t M, C;
-  float eps;
-};
 
 template <class T>
 struct NormBackward {

@@ -2,27 +2,12 @@
 
 #include "device/warp.cuh"
 #include "kernels/column_sums_cuda.cuh"
+#include "kernels/norm_forward.h"
 
 /// The norms of rows on a GPU, in fp32, over the statistic: layer_norm takes the mean off first,
 /// rms_norm does not. A warp to a row, which stays in the cache between its passes. M rows, C
 /// channels.
 namespace ssmax::kernels::cuda {
-
-enum class Center : std::uint8_t { none, mean };
-
-template <class T>
-struct NormForward {
-  T* sum;          ///< (M, C) x + delta; null without a delta; may be x
-  T* y;            ///< (M, C)
-  float* mean;     ///< (M); null without a center
-  float* rstd;     ///< (M)
-  const T* x;      ///< (M, C)
-  const T* delta;  ///< (M, C) or null
-  const T* weight;
-  const T* bias;  ///< null: none
-  std::int64_t M, C;
-  float eps;
-};
 
 template <class T>
 struct NormBackward {

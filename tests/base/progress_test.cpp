@@ -105,6 +105,8 @@ TEST(Format, Durations) {
   EXPECT_EQ(format_duration(0.04), "0.0 s");
   EXPECT_EQ(format_duration(9.94), "9.9 s");
   EXPECT_EQ(format_duration(9.96), "10 s");
+  EXPECT_EQ(format_seconds(0.05), "0.1 s");
+  EXPECT_EQ(format_seconds(123.4), "123.4 s");
   EXPECT_EQ(format_duration(59.6), "1 min 00 s");
   EXPECT_EQ(format_duration(185), "3 min 05 s");
   EXPECT_EQ(format_duration(3599.7), "1 h 00 min");
