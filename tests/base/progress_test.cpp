@@ -19,7 +19,7 @@ namespace {
 /// A clock that the test sets and a file that takes the output.
 class ProgressTest : public testing::Test {
  protected:
-  ~ProgressTest() override { std::fclose(out_); }
+  void TearDown() override { std::fclose(out_); }
 
   ProgressOptions options(ProgressOptions::Style style) {
     ProgressOptions result;
