@@ -41,6 +41,10 @@ Progress::~Progress() { finish(); }
 
 void Progress::update(std::int64_t done) {
   done_.store(done, std::memory_order_relaxed);
+  show_when_due();
+}
+
+void Progress::show_when_due() {
   if (options_.style == ProgressOptions::Style::silent) return;
   const double now = options_.now();
   if (now < next_.load(std::memory_order_relaxed)) return;

@@ -36,7 +36,10 @@ class Progress {
   /// finish().
   ~Progress();
 
-  void advance(std::int64_t count = 1) { update(done_.fetch_add(count) + count); }
+  void advance(std::int64_t count = 1) {
+    done_.fetch_add(count, std::memory_order_relaxed);
+    show_when_due();
+  }
   /// Says how much is done. `detail` replaces the text after the time left.
   void update(std::int64_t done);
   void update(std::int64_t done, std::string_view detail);
@@ -48,6 +51,7 @@ class Progress {
   std::string line() const;
 
  private:
+  void show_when_due();
   std::string line_at(double now) const;
   void show(double now, bool last);
 
