@@ -169,14 +169,21 @@ std::size_t allocated_device_bytes() {
   return all.bytes;
 }
 
-bool is_device_memory(const void* data, std::size_t bytes) {
+DeviceMemory device_memory_around(const void* data) {
   Table& all = table();
   const std::lock_guard lock(all.mutex);
   const GuardedBlock* block = all.around(data);
-  if (block == nullptr) return false;
+  if (block == nullptr) return {};
   const auto* begin = static_cast<const char*>(block->data());
   const auto* at = static_cast<const char*>(data);
-  return at >= begin && at + bytes <= begin + block->bytes();
+  if (at < begin || at >= begin + block->bytes()) return {};
+  return {block->data(), block->bytes()};
+}
+
+bool is_device_memory(const void* data, std::size_t bytes) {
+  const DeviceMemory memory = device_memory_around(data);
+  return memory.data != nullptr && static_cast<const char*>(data) + bytes <=
+                                       static_cast<const char*>(memory.data) + memory.bytes;
 }
 
 bool points_to_device(const void* data) {

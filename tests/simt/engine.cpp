@@ -16,6 +16,8 @@
 #include "cuda_runtime.h"
 #include "fiber.h"
 #include "simt/device_memory.h"
+#include "simt/traffic.h"
+#include "traffic_counter.h"
 
 namespace ssmax::simt {
 
@@ -99,12 +101,13 @@ class Block {
   void* dynamic_shared() { return dynamic_ ? dynamic_->data() : nullptr; }
   std::size_t dynamic_bytes() const { return dynamic_ ? dynamic_->bytes() : 0; }
   void* static_shared(const void* key, std::size_t bytes);
+  void touch(Access access, const void* address, std::size_t bytes, const void* code);
 
  private:
   static void thread_main(void* block);
   void pause(State state, const Site& site, const char* operation);
   void release_barrier();
-  void schedule();
+  std::optional<std::size_t> place_in_shared(const void* address) const;
   [[noreturn]] void report_deadlock();
 
   const std::function<void()>* body_ = nullptr;
@@ -119,6 +122,7 @@ class Block {
   std::vector<std::vector<Meeting>> meetings_;  // by warp
   std::optional<GuardedBlock> dynamic_;
   std::unordered_map<const void*, GuardedBlock> static_;
+  bool in_operation_ = false;  // what a warp's operation reads is no access of a lane
   std::exception_ptr error_;
 };
 
@@ -150,6 +154,7 @@ void Block::run(const Launch& launch, const Extent& index, std::uint64_t seed,
   count_ = static_cast<unsigned>(launch.block.count());
   alive_ = count_;
   at_barrier_ = 0;
+  in_operation_ = false;
   error_ = nullptr;
   meetings_.assign(count_ / kWarpSize, {});
   dynamic_.reset();
@@ -197,6 +202,7 @@ void Block::run(const Launch& launch, const Extent& index, std::uint64_t seed,
     }
     round.clear();
   }
+  if (counting) traffic_counter().meet_all();
   dynamic_.reset();
   static_.clear();
   if (error_) std::rethrow_exception(error_);
@@ -211,6 +217,10 @@ void Block::pause(State state, const Site& site, const char* operation) {
 }
 
 void Block::release_barrier() {
+  if (counting) {
+    traffic_counter().meet_all();
+    traffic_counter().count("__syncthreads");
+  }
   at_barrier_ = 0;
   for (unsigned i = 0; i < count_; ++i) {
     if (threads_[i]->state != State::at_barrier) continue;
@@ -260,7 +270,13 @@ void Block::meet(const Site& site, const char* operation, unsigned mask, std::in
   }
   const Meeting complete = *meeting;
   open.erase(meeting);
+  if (counting) {
+    if (mask == ~0U) traffic_counter().meet(warp);
+    traffic_counter().count(operation);
+  }
+  in_operation_ = true;
   compute(complete.lanes);
+  in_operation_ = false;
   for (unsigned i = 0; i < kWarpSize; ++i) {
     if (i == me || (mask >> i & 1U) == 0) continue;
     Thread& thread = *threads_[warp * kWarpSize + i];
@@ -273,6 +289,28 @@ void* Block::static_shared(const void* key, std::size_t bytes) {
   const auto known = static_.find(key);
   if (known != static_.end()) return known->second.data();
   return static_.emplace(key, GuardedBlock(bytes)).first->second.data();
+}
+
+std::optional<std::size_t> Block::place_in_shared(const void* address) const {
+  const auto* at = static_cast<const char*>(address);
+  const auto place_in = [&](const GuardedBlock& memory) -> std::optional<std::size_t> {
+    const auto* begin = static_cast<const char*>(memory.data());
+    if (at < begin || at >= begin + memory.bytes()) return std::nullopt;
+    return static_cast<std::size_t>(at - begin);
+  };
+  std::optional<std::size_t> place;
+  if (dynamic_) place = place_in(*dynamic_);
+  for (auto known = static_.begin(); !place && known != static_.end(); ++known) {
+    place = place_in(known->second);
+  }
+  return place;
+}
+
+void Block::touch(Access access, const void* address, std::size_t bytes, const void* code) {
+  if (in_operation_ || current_ == nullptr || current_->fiber.holds(address)) return;
+  const unsigned thread = current_->linear;
+  traffic_counter().touch(thread / kWarpSize, thread % kWarpSize, access, address,
+                          place_in_shared(address), bytes, code);
 }
 
 void Block::report_deadlock() {
@@ -323,10 +361,12 @@ void run(const Launch& launch, const std::function<void()>& body) {
   Random(seed).shuffle(order);
 
   const OpenDeviceMemory open;
+  const bool counted = counting;
+  if (counted) traffic_counter().begin_launch(launch);
   std::exception_ptr error;
   std::mutex error_mutex;
   std::atomic<bool> failed = false;
-#pragma omp parallel for schedule(dynamic, 1) if (count > 1)
+#pragma omp parallel for schedule(dynamic, 1) if (count > 1 && !counted)
   for (std::uint64_t i = 0; i < count; ++i) {
     if (failed) continue;
     const std::uint64_t b = order[i];
@@ -341,7 +381,12 @@ void run(const Launch& launch, const std::function<void()>& body) {
       failed = true;
     }
   }
+  if (counted) traffic_counter().end_launch();
   if (error) std::rethrow_exception(error);
+}
+
+void touch(Access access, const void* address, std::size_t bytes, const void* code) {
+  if (counting) block().touch(access, address, bytes, code);
 }
 
 std::string running_thread() {
@@ -384,6 +429,8 @@ void copy_async(void* to, const void* from, std::size_t bytes) {
   (void)source[0];
   (void)source[bytes - 1];
   std::memset(to, 0xff, bytes);
+  touch(Access::copy_source, from, bytes, nullptr);
+  touch(Access::copy_target, to, bytes, nullptr);
   block().current().copies.back().push_back({to, from, bytes});
 }
 

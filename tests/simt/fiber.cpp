@@ -146,4 +146,10 @@ void Fiber::enter() { ssmax_simt_switch(&outside_, inside_); }
 
 void Fiber::leave() { ssmax_simt_switch(&inside_, outside_); }
 
+bool Fiber::holds(const void* address) const {
+  const auto* begin = static_cast<const char*>(stack_);
+  const auto* at = static_cast<const char*>(address);
+  return at >= begin && at < begin + kStackBytes;
+}
+
 }  // namespace ssmax::simt

@@ -20,6 +20,8 @@ class Fiber {
   void enter();
   /// Back to whoever entered. Called from inside.
   void leave();
+  /// Whether `address` is on its stack.
+  bool holds(const void* address) const;
 
  private:
   void* stack_ = nullptr;

@@ -4,7 +4,7 @@
 set(simt ${CMAKE_SOURCE_DIR}/tests/simt)
 
 add_library(simt_engine STATIC ${simt}/engine.cpp ${simt}/fiber.cpp ${simt}/device_memory.cpp
-            ${simt}/ranges.cpp ${simt}/runtime.cpp ${simt}/blas.cpp)
+            ${simt}/ranges.cpp ${simt}/runtime.cpp ${simt}/blas.cpp ${simt}/traffic.cpp)
 target_include_directories(simt_engine BEFORE PUBLIC ${simt}/include PRIVATE ${simt})
 target_link_libraries(simt_engine PUBLIC ssmax_options base OpenMP::OpenMP_CXX)
 
@@ -42,3 +42,38 @@ add_test(NAME simt.bench COMMAND ssmax_simt bench linear rms_norm layer_norm swi
 set_tests_properties(simt.bench PROPERTIES LABELS simt TIMEOUT 120 PASS_REGULAR_EXPRESSION
   "limits of emulated device.*attention self_adjust:variant=normalized backward.*tokens/s.*self_adjust")
 gtest_discover_tests(simt_tests TEST_PREFIX simt. DISCOVERY_TIMEOUT 60 PROPERTIES LABELS simt)
+
+# Kernels whose loads and stores call the counters of traffic: the compiler's hooks of
+# -fsanitize=thread, without the sanitizer. Structures stay whole, since an access of 16 bytes is one
+# instruction of a GPU.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  set(traffic_sources ${SSMAX_CUDA_SOURCES})
+  list(FILTER traffic_sources INCLUDE REGEX "/kernels/.*\\.cu$")
+  foreach(kind softmax ssmax self_adjust)
+    list(APPEND traffic_sources ${CMAKE_SOURCE_DIR}/src/normalizers/${kind}/${kind}_cuda.cu)
+  endforeach()
+  set(traffic_options -fsanitize=thread --param=tsan-instrument-func-entry-exit=0 -fno-tree-sra
+      -finline-functions)
+  add_library(simt_traffic_backend OBJECT ${traffic_sources})
+  ssmax_simt_sources(simt_traffic_backend ${traffic_sources})
+  target_compile_options(simt_traffic_backend PRIVATE ${traffic_options})
+  target_link_libraries(simt_traffic_backend PUBLIC simt_engine normalizers)
+
+  # The ops as `ssmax bench` calls them.
+  add_library(simt_traffic_ops OBJECT ${simt}/traffic/step_traffic.cpp ${simt}/traffic/callbacks.cpp)
+  target_link_libraries(simt_traffic_ops PUBLIC simt_engine model)
+  target_sources(simt_traffic_ops INTERFACE
+    "$<FILTER:$<TARGET_OBJECTS:app>,INCLUDE,app/bench/(attention|ops|tensors)>"
+    "$<FILTER:$<TARGET_OBJECTS:simt_backend>,INCLUDE,_cuda\\.cpp>")
+
+  add_executable(simt_traffic ${simt}/traffic/main.cpp)
+  target_link_libraries(simt_traffic PRIVATE simt_traffic_ops simt_traffic_backend)
+
+  add_executable(simt_traffic_tests ${simt}/traffic/traffic_test.cpp)
+  ssmax_simt_sources(simt_traffic_tests)
+  target_compile_options(simt_traffic_tests PRIVATE ${traffic_options})
+  target_link_libraries(simt_traffic_tests PRIVATE simt_traffic_ops simt_traffic_backend
+                        GTest::gtest_main)
+  gtest_discover_tests(simt_traffic_tests TEST_PREFIX simt. DISCOVERY_TIMEOUT 60
+                       PROPERTIES LABELS simt)
+endif()

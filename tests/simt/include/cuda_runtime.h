@@ -325,7 +325,8 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   const std::tuple<Parameters...> values(std::forward<Arguments>(arguments)...);
   const ssmax::simt::Launch launch{{config->gridDim.x, config->gridDim.y, config->gridDim.z},
                                    {config->blockDim.x, config->blockDim.y, config->blockDim.z},
-                                   config->dynamicSmemBytes};
+                                   config->dynamicSmemBytes,
+                                   reinterpret_cast<const void*>(kernel)};
   ssmax::simt::submit(config->stream, [launch, kernel, values] {
     ssmax::simt::run(launch, [&] { std::apply(kernel, values); });
   });

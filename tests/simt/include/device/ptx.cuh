@@ -6,6 +6,7 @@
 
 #include "device/dtype.h"
 #include "simt/engine.h"
+#include "simt/traffic.h"
 
 // The emulator's side of src/device/ptx.cuh: the same functions with the layouts written out.
 
@@ -97,6 +98,7 @@ inline void multiply_add(float (&c)[4], const std::uint32_t (&a)[4], std::uint32
 }
 
 inline void load_matrices(std::uint32_t (&to)[4], const Bf16* row, Site site = Site::current()) {
+  simt::touch(simt::Access::matrix_load, row, 16, nullptr);
   emulated::MatrixRow lane{to, row};
   simt::collective(site, "ldmatrix", 0xffffffffU, 0, lane, [](auto& lanes) {
     emulated::load_matrices_warp<emulated::Order::plain>(lanes);
@@ -105,6 +107,7 @@ inline void load_matrices(std::uint32_t (&to)[4], const Bf16* row, Site site = S
 
 inline void load_matrices_transposed(std::uint32_t (&to)[4], const Bf16* row,
                                      Site site = Site::current()) {
+  simt::touch(simt::Access::matrix_load, row, 16, nullptr);
   emulated::MatrixRow lane{to, row};
   simt::collective(site, "ldmatrix.trans", 0xffffffffU, 0, lane, [](auto& lanes) {
     emulated::load_matrices_warp<emulated::Order::transposed>(lanes);
@@ -129,6 +132,7 @@ void copy_async_wait() {
 
 /// The hardware's error is at most 2 ulp; subnormal results are 0.
 inline float exp2_approx(float x) {
+  if (simt::counting) ++simt::counted_exponentials;
   const float y = std::exp2(x);
   return std::fpclassify(y) == FP_SUBNORMAL ? 0.0F : y;
 }

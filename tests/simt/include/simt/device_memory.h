@@ -18,6 +18,12 @@ std::size_t allocated_device_bytes();
 
 /// Whether [data, data + bytes) lies in one allocation.
 bool is_device_memory(const void* data, std::size_t bytes);
+struct DeviceMemory {
+  const void* data = nullptr;
+  std::size_t bytes = 0;
+};
+/// The allocation that `data` points into, or nothing.
+DeviceMemory device_memory_around(const void* data);
 /// Whether `data` points into an allocation or the pages around it.
 bool points_to_device(const void* data);
 

@@ -37,6 +37,7 @@ struct Launch {
   Extent grid;
   Extent block;
   std::size_t shared_bytes = 0;
+  const void* kernel = nullptr;  // tells kernels apart where they are counted
 };
 
 /// Runs `body` once for every thread of the grid, blocks in a random order on several CPU threads.
