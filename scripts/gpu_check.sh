@@ -9,6 +9,7 @@
 #   build     configure and build the preset cuda-native
 #   tests     ctest -L gpu: every kernel against double, every normalizer, whole runs beside the CPU
 #   runs      some steps of each run of configs/small, with a resume; loss and tokens per second
+#   curves    four runs of configs/mini on the CPU and on the GPU, their losses laid over each other
 #   bench     every op and attention beside the GPU's limits; steps of the paper's model and of GPT-2
 #   pytorch   attention and training steps of PyTorch on this GPU; needs a Python with torch
 #   ranks     NCCL with one rank, and two ranks on one GPU through host memory, beside one rank; with
@@ -18,7 +19,7 @@
 # --packages  folder with unpacked packages of the libraries (include, lib) for CMAKE_PREFIX_PATH
 # --out       where results go; default build/gpu_check
 # --data      token shards for `runs`; default the headers of /usr/include as bytes
-# --python    for `pytorch`; default python3
+# --python    for `pytorch` and the figure of `curves` (torch, matplotlib); default python3
 # --minutes   time for all sections; one that has not ended by then has failed; default 10
 # --build     a build that is there already, for the sections behind `build`; default build/cuda-native
 # --tiny      shapes that an emulated GPU can carry, to try this script
@@ -30,12 +31,13 @@ cd "$(dirname "$0")/.." || exit 1
 
 packages='' out=build/gpu_check data='' python=python3 minutes=10 build=build/cuda-native tiny=''
 sections=()
-usage() { sed -n '2,27s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,28s/^# \{0,1\}//p' "$0"; }
 while [[ $# -gt 0 ]]; do
   case $1 in
     -h | --help) usage; exit 0 ;;
     --tiny) tiny=yes; shift; continue ;;
-    build | tests | runs | bench | pytorch | ranks | sanitize) sections+=("$1"); shift; continue ;;
+    build | tests | runs | curves | bench | pytorch | ranks | sanitize)
+      sections+=("$1"); shift; continue ;;
   esac
   [[ $# -gt 1 ]] || { usage >&2; exit 2; }
   case $1 in
@@ -49,7 +51,7 @@ while [[ $# -gt 0 ]]; do
   esac
   shift 2
 done
-[[ ${#sections[@]} -gt 0 ]] || sections=(build tests runs bench pytorch ranks sanitize)
+[[ ${#sections[@]} -gt 0 ]] || sections=(build tests runs curves bench pytorch ranks sanitize)
 mkdir -p "$out" || exit 1
 out=$(realpath "$out")
 ssmax=$build/ssmax
@@ -133,6 +135,19 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*/metrics.jsonl")):
           f"{steps[-1]['loss']:.3f} | {speed:,.0f} | {100 * share:.1f} % |")
 PYTHON
   cat "$out/runs.md"
+}
+
+# curves.md, curves.png and curves.svg, the runs in curves.
+section_curves() {
+  local data=''  # the vocabulary of configs/mini is smaller than that of other shards may be
+  prepare_data || return 1
+  rm -rf "$out/curves"
+  local size=()
+  [[ -z $tiny ]] || size=(--steps 3 --set data.sequence_length=16 --set model.num_hidden_layers=1
+    --set model.num_attention_heads=2 --set model.hidden_size=16 --set model.intermediate_size=24
+    --set training.batch_sequences=8 --set validation.batches=1)
+  "$python" scripts/compare_devices.py "$ssmax" --out "$out/curves" --train "$data" \
+    --validation "${data/train_/val_}" "${size[@]}"
 }
 
 # bench NAME ARGUMENT...: a table in NAME.txt and its numbers in bench_NAME.json.
@@ -261,7 +276,7 @@ launcher=''
 export out data python build tiny ssmax launcher attention_lengths attention_tokens attention_width \
   attention_head_sizes step_tokens
 export -f prepare_data train summarize_runs bench section_build section_tests section_runs \
-  section_bench section_pytorch ranked section_ranks section_sanitize
+  section_curves section_bench section_pytorch ranked section_ranks section_sanitize
 verdict=() status=0 deadline=$((SECONDS + 60 * minutes))
 for section in "${sections[@]}"; do
   start=$SECONDS

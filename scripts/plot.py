@@ -2,6 +2,10 @@
 """Draws the curves of several runs, each picture as PNG and SVG.
 
     plot.py loss RUN... --out NAME            training and validation loss by step, from metrics.jsonl
+    plot.py against FOLDER FOLDER... --out NAME
+                                              runs of the same names in each FOLDER: their losses laid
+                                              over each other, beneath them how far those of the
+                                              other folders are from those of the first
     plot.py positions FILE... --out NAME      loss by position, from `ssmax evaluate positions --json`
     plot.py length-scale MODEL... --out NAME  p_n against n with its fit a1 ln n + a2, and the learned
                                               s of every layer and head, from model.safetensors
@@ -170,6 +174,35 @@ def plot_loss(arguments):
     axes.set_title(arguments.title or ("Training loss (lines) and validation loss (circles)"
                                        if has_validation else "Training loss"), loc="left")
     label_ends(axes, ends)
+    save(figure, arguments.out)
+
+
+def plot_against(arguments):
+    folders = [pathlib.Path(given) for given in arguments.inputs]
+    if len(folders) < 2:
+        raise UserError("against: expected at least two folders of runs")
+    names = sorted(path.parent.name for path in folders[0].glob("*/metrics.jsonl"))
+    if not names:
+        raise UserError(f"{folders[0]}: no folder in it holds a metrics.jsonl")
+    figure, grid = plt.subplots(2, len(names), figsize=(3.4 * len(names) + 0.6, 6), squeeze=False,
+                                layout="constrained", sharex=True, sharey="row", height_ratios=(3, 2))
+    for name, (losses, gaps) in zip(names, grid.T):
+        _, first, _ = read_run(folders[0] / name)
+        losses.plot(*first.T, color="#BBBBBB", linewidth=5, label=folders[0].name)
+        for index, folder in enumerate(folders[1:]):
+            _, other, _ = read_run(folder / name)
+            _, here, there = np.intersect1d(first[:, 0], other[:, 0], return_indices=True)
+            style = {**look(index), "label": folder.name, "linewidth": 1.3,
+                     "zorder": 3 - index / 100}  # the first other folder's above those that follow
+            losses.plot(*other.T, **style)
+            gaps.plot(first[here, 0], other[there, 1] - first[here, 1], **style)
+        losses.set_title(name, loc="left")
+        gaps.set_xlabel("step")
+    grid[0][0].set_ylabel("loss (nats per token)")
+    grid[1][0].set_ylabel(f"minus {folders[0].name}")
+    grid[0][-1].legend(frameon=False, fontsize=10)
+    if arguments.title:
+        figure.suptitle(arguments.title, x=0.01, ha="left")
     save(figure, arguments.out)
 
 
@@ -497,7 +530,8 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, draw, what in (("loss", plot_loss, "RUN"), ("positions", plot_positions, "FILE"),
+    for name, draw, what in (("loss", plot_loss, "RUN"), ("against", plot_against, "FOLDER"),
+                             ("positions", plot_positions, "FILE"),
                              ("length-scale", plot_length_scale, "MODEL"),
                              ("learned-length", plot_learned_length, "FILE"),
                              ("needle", plot_needle, "FILE"), ("heads", plot_heads, "FILE"),

@@ -125,6 +125,8 @@ if(Python3_FOUND)
   set_tests_properties(scripts.start PROPERTIES RUN_SERIAL ON)
   ssmax_script_test(scripts.follow_metrics TIMEOUT 60 LABELS scripts
                     COMMAND tests/scripts/follow_metrics_test.py)
+  ssmax_script_test(scripts.compare_devices TIMEOUT 60 LABELS scripts
+                    COMMAND tests/scripts/compare_devices_test.py)
   ssmax_script_test(scripts.hugging_face TIMEOUT 120 LABELS scripts
                     COMMAND tests/scripts/hugging_face_test.py $<TARGET_FILE:ssmax>)
   ssmax_script_test(scripts.completion TIMEOUT 60 LABELS scripts
