@@ -48,10 +48,8 @@ gtest_discover_tests(simt_tests TEST_PREFIX simt. DISCOVERY_TIMEOUT 60 PROPERTIE
 # instruction of a GPU.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   set(traffic_sources ${SSMAX_CUDA_SOURCES})
-  list(FILTER traffic_sources INCLUDE REGEX "/kernels/.*\\.cu$")
-  foreach(kind softmax ssmax self_adjust)
-    list(APPEND traffic_sources ${CMAKE_SOURCE_DIR}/src/normalizers/${kind}/${kind}_cuda.cu)
-  endforeach()
+  list(FILTER traffic_sources INCLUDE REGEX
+       "/(kernels/.*|normalizers/(softmax|ssmax)/.*|self_adjust/normalized_cuda)\\.cu$")
   set(traffic_options -fsanitize=thread --param=tsan-instrument-func-entry-exit=0 -fno-tree-sra
       -finline-functions)
   add_library(simt_traffic_backend OBJECT ${traffic_sources})
