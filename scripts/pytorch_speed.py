@@ -78,9 +78,9 @@ class Trainer:
     def __init__(self, options, variant):
         mode, precision = variant.split("-", 1)
         torch.manual_seed(1)
-        self.model = LanguageModel(section_of(options), options.length, fused=True)
+        with torch.device(options.device):  # its constants too
+            self.model = LanguageModel(section_of(options), options.length, fused=True)
         self.model.initialize()
-        self.model.to(options.device)
         self.device = options.device
         self.autocast = precision == "bf16-autocast"
         self.masters = None
@@ -199,7 +199,7 @@ def attention_kinds(options, heads, length):
         yield f"sdpa {name}", sdpa(backend), []
 
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-    flex = torch.compile(flex_attention)
+    flex = torch.compile(flex_attention, dynamic=False)
     mask = create_block_mask(lambda b, h, i, j: i >= j, None, None, length, length,
                              device=options.device)
     yield "flex softmax", lambda q, k, v: flex(q, k, v, block_mask=mask), []
@@ -217,12 +217,18 @@ def measure_attention(options, length, head_size):
     q, k, v, dout = (torch.randn(batch, heads, length, head_size, device=options.device,
                                  dtype=torch.bfloat16) for _ in range(4))
     flop = 2.0 * batch * heads * length * length * head_size
+    # Dynamo compiles a function for eight shapes and then no more; a compiled backward takes the
+    # memory of what it reads, so that it could not be called again.
+    torch.compiler.reset()
+    torch._functorch.config.donated_buffer = False
     for name, run, parameters in attention_kinds(options, heads, length):
         result = {"name": name, "length": length, "head_size": head_size, "heads": heads,
                   "batch": batch}
         try:
-            with torch.no_grad():
-                seconds = seconds_of(options.device, lambda: run(q, k, v), options.attention_seconds)
+            # On a GPU as in training: one compilation less. On a CPU FlexAttention cannot train.
+            for tensor in (q, k, v):
+                tensor.requires_grad_(options.device == "cuda")
+            seconds = seconds_of(options.device, lambda: run(q, k, v), options.attention_seconds)
             result.update(forward_seconds=seconds, forward_tflops=flop / seconds / 1e12)
             for tensor in (q, k, v):
                 tensor.requires_grad_()
@@ -234,8 +240,6 @@ def measure_attention(options, length, head_size):
             result.update(backward_seconds=seconds, backward_tflops=2.5 * flop / seconds / 1e12)
         except Exception as error:  # a backend that does not take the shape, by many kinds of error
             result["error"] = str(error).strip().splitlines()[0][:200]
-        for tensor in (q, k, v):
-            tensor.requires_grad_(False)
         print(json.dumps(result), flush=True)
 
 
