@@ -2,6 +2,7 @@
 
 #include <cuda_runtime.h>
 
+#include <cstdint>
 #include <source_location>
 #include <string>
 
@@ -16,6 +17,9 @@ void check(cudaError_t status, const std::string& what,
 
 /// Makes `gpu` the calling thread's device.
 void use(int gpu);
+
+/// Throws Error(device) unless a block on `gpu` can have so many bytes of shared memory.
+void require_shared(int gpu, std::int64_t bytes);
 
 }  // namespace ssmax::device::cuda
 

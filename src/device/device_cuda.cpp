@@ -45,6 +45,16 @@ void use(int gpu) {
   current = gpu;
 }
 
+void require_shared(int gpu, std::int64_t bytes) {
+  int most = 0;
+  CUDA_CHECK(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, gpu));
+  if (bytes <= most) return;
+  throw base::Error(base::ErrorKind::device,
+                    "a block needs " + std::to_string(bytes) +
+                        " bytes of shared memory, this GPU gives " + std::to_string(most) +
+                        "; use training.precision=fp32 or training.device=cpu");
+}
+
 GpuSearch find_gpus() {
   GpuSearch search;
   int count = 0;

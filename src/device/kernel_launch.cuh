@@ -28,8 +28,9 @@ inline dim3 blocks_for(std::int64_t count, std::int64_t per_block) {
 
 namespace detail {
 
-/// Shared memory of a block beyond this must be asked for by name of the kernel.
-inline constexpr std::int64_t kSharedBytesWithoutAsking = 48 * 1024;
+/// Dynamic shared memory beyond this is asked for by name of the kernel: together with the static
+/// part, which is not known here, all may have 48 KiB.
+inline constexpr std::int64_t kSharedBytesWithoutAsking = 32 * 1024;
 
 /// "scale<float> at src/kernels/x.cu:12", from the compiler's text of this very function.
 template <auto kernel>
@@ -53,6 +54,7 @@ void launch_kernel(Stream& stream, const LaunchShape& shape, Arguments... argume
   try {
     cuda::use(stream.device().index);
     if (shape.shared_bytes > detail::kSharedBytesWithoutAsking) {
+      cuda::require_shared(stream.device().index, shape.shared_bytes);
       CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                       base::narrow<int>(shape.shared_bytes)));
     }

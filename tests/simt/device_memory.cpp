@@ -86,6 +86,18 @@ void on_bad_access(int signal, siginfo_t* info, void* /*context*/) {
   _exit(134);
 }
 
+/// What -fsanitize=alignment makes of an address that is no multiple of the access.
+void on_trap(int signal, siginfo_t* /*info*/, void* /*context*/) {
+  const std::string thread = running_thread();
+  if (thread.empty()) {
+    std::signal(signal, SIG_DFL);
+    return;
+  }
+  write_text("emulated device: " + thread +
+             ": an access at an address that is no multiple of its size\n");
+  _exit(134);
+}
+
 void install_handler() {
   static const bool installed = [] {
     struct sigaction action {};
@@ -93,6 +105,8 @@ void install_handler() {
     action.sa_flags = SA_SIGINFO | SA_NODEFER;
     sigaction(SIGSEGV, &action, nullptr);
     sigaction(SIGBUS, &action, nullptr);
+    action.sa_sigaction = on_trap;
+    sigaction(SIGILL, &action, nullptr);
     return true;
   }();
   (void)installed;

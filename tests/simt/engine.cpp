@@ -63,6 +63,12 @@ struct Copy {
   std::size_t bytes;
 };
 
+/// Of a block, static and dynamic memory together: a kernel that has asked by name may go beyond
+/// what all may take.
+std::size_t shared_limit(const Launch& launch) {
+  return launch.asked_shared_bytes > 0 ? kMostSharedBytes : kSharedBytes;
+}
+
 enum class State : unsigned char { ready, at_barrier, in_warp, ended };
 
 struct Thread {
@@ -120,6 +126,7 @@ class Block {
   Thread* current_ = nullptr;
   std::vector<Thread*> ready_;
   std::vector<std::vector<Meeting>> meetings_;  // by warp
+  std::size_t free_shared_ = 0;                 // for what is static
   std::optional<GuardedBlock> dynamic_;
   std::unordered_map<const void*, GuardedBlock> static_;
   bool in_operation_ = false;  // what a warp's operation reads is no access of a lane
@@ -158,6 +165,7 @@ void Block::run(const Launch& launch, const Extent& index, std::uint64_t seed,
   error_ = nullptr;
   meetings_.assign(count_ / kWarpSize, {});
   dynamic_.reset();
+  free_shared_ = shared_limit(launch) - launch.shared_bytes;
   if (launch.shared_bytes > 0) dynamic_.emplace(launch.shared_bytes);
   static_.clear();
   while (threads_.size() < count_) threads_.push_back(std::make_unique<Thread>());
@@ -288,6 +296,11 @@ void Block::meet(const Site& site, const char* operation, unsigned mask, std::in
 void* Block::static_shared(const void* key, std::size_t bytes) {
   const auto known = static_.find(key);
   if (known != static_.end()) return known->second.data();
+  if (bytes > free_shared_) {
+    fail("the block has no room for " + std::to_string(bytes) +
+         " bytes of static shared memory beside its dynamic memory");
+  }
+  free_shared_ -= bytes;
   return static_.emplace(key, GuardedBlock(bytes)).first->second.data();
 }
 
@@ -342,6 +355,11 @@ void check(const Launch& launch) {
       launch.grid.z > 65535U) {
     throw Violation("a grid of " + text_of(launch.grid) +
                     " blocks; expected 1 to (2147483647, 65535, 65535)");
+  }
+  const std::size_t most = std::max(kSharedBytes, launch.asked_shared_bytes);
+  if (launch.shared_bytes > most) {
+    throw Violation(std::to_string(launch.shared_bytes) +
+                    " bytes of dynamic shared memory; the kernel may take " + std::to_string(most));
   }
 }
 

@@ -8,6 +8,7 @@
 #include "device/gpus.h"
 #include "device/kernel_launch.cuh"
 #include "device/shared_memory.cuh"
+#include "device/vector_access.cuh"
 #include "device/warp.cuh"
 
 // The emulator must see what a GPU may hide.
@@ -247,6 +248,21 @@ TEST(EngineDeathTest, AccessesOutOfBoundsAreSeen) {
   EXPECT_DEATH(launch_kernel<touch_shared>(out.stream(), one, std::int64_t{32}), "out of bounds");
 }
 
+__global__ void copy_four(float* to, const float* from) {
+  if (threadIdx.x == 0) device::store_values<4>(to, device::load_values<4>(from));
+}
+
+TEST(EngineDeathTest, AddressesThatAreNoMultiplesAreSeen) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  Floats out(12);
+  const LaunchShape one{.grid = 1, .block = 32};
+  launch_kernel<copy_four>(out.stream(), one, out.data() + 4, out.data());
+  EXPECT_DEATH(launch_kernel<copy_four>(out.stream(), one, out.data() + 4, out.data() + 1),
+               "block \\(0, 0, 0\\), thread \\(0, 0, 0\\): an access at an address");
+  EXPECT_DEATH(launch_kernel<copy_four>(out.stream(), one, out.data() + 2, out.data() + 4),
+               "an access at an address");
+}
+
 TEST(EngineDeathTest, TheHostMayNotTouchDeviceMemory) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   Floats out(100);
@@ -259,6 +275,30 @@ TEST(Engine, RefusesShapesThatAGpuRefuses) {
               launch_kernel<number_threads>(out.stream(), {.grid = 1, .block = 2048}, out.data());
             }).find("2048 threads"),
             std::string::npos);
+}
+
+struct Kilobyte {
+  float values[256];
+};
+__global__ void touch_both(float* out) {
+  auto& fixed = device::static_shared<Kilobyte>();
+  float* dynamic = device::dynamic_shared<float>();
+  fixed.values[threadIdx.x] = dynamic[threadIdx.x] = 1.0F;
+  out[threadIdx.x] = fixed.values[threadIdx.x];
+}
+
+TEST(Engine, RefusesSharedMemoryThatAGpuHasNot) {
+  Floats out(32);
+  const auto launch = [&](std::int64_t bytes) {
+    return violation([&] {
+      launch_kernel<touch_both>(out.stream(), {.grid = 1, .block = 32, .shared_bytes = bytes},
+                                out.data());
+    });
+  };
+  EXPECT_EQ(launch(48 << 10), "no violation");
+  EXPECT_EQ(launch(162 << 10), "no violation");
+  EXPECT_NE(launch((162 << 10) + 16).find("no room for 1024 bytes of static"), std::string::npos);
+  EXPECT_NE(launch((163 << 10) + 16).find("this GPU gives 166912"), std::string::npos);
 }
 
 TEST(Engine, FindsTheEmulatedDevice) {

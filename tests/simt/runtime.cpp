@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -104,6 +105,34 @@ void simt::submit(cudaStream_t stream, Task task) {
 
 namespace {
 
+struct AskedShared {
+  std::mutex mutex;
+  std::map<const void*, std::size_t> bytes;  // by kernel
+};
+AskedShared& asked_shared() {
+  static AskedShared instance;
+  return instance;
+}
+
+}  // namespace
+
+cudaError_t simt::ask_for_shared(const void* kernel, int bytes) {
+  if (bytes < 0 || static_cast<std::size_t>(bytes) > kMostSharedBytes) return cudaErrorInvalidValue;
+  AskedShared& all = asked_shared();
+  const std::lock_guard lock(all.mutex);
+  all.bytes[kernel] = static_cast<std::size_t>(bytes);
+  return cudaSuccess;
+}
+
+std::size_t simt::asked_shared_bytes(const void* kernel) {
+  AskedShared& all = asked_shared();
+  const std::lock_guard lock(all.mutex);
+  const auto asked = all.bytes.find(kernel);
+  return asked == all.bytes.end() ? 0 : asked->second;
+}
+
+namespace {
+
 /// Of device memory every byte must belong to one allocation.
 bool is_valid(const void* data, std::size_t bytes, bool must_be_device) {
   if (simt::points_to_device(data)) return simt::is_device_memory(data, bytes);
@@ -170,7 +199,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int /*d
       *value = 0;
       break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-      *value = 163 * 1024;
+      *value = static_cast<int>(simt::kMostSharedBytes);
       break;
   }
   return cudaSuccess;

@@ -8,10 +8,12 @@ add_library(simt_engine STATIC ${simt}/engine.cpp ${simt}/fiber.cpp ${simt}/devi
 target_include_directories(simt_engine BEFORE PUBLIC ${simt}/include PRIVATE ${simt})
 target_link_libraries(simt_engine PUBLIC ssmax_options base OpenMP::OpenMP_CXX)
 
-# .cu files as C++ of this compiler; 512-bit vectors would double the time to compile.
+# .cu files as C++ of this compiler; 512-bit vectors would double the time to compile. A processor
+# takes what a GPU refuses, an address that is no multiple of the access: here it is a trap.
 function(ssmax_simt_sources target)
   set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX)
-  target_compile_options(${target} PRIVATE -xc++ -O1 -Wno-unknown-pragmas)
+  target_compile_options(${target} PRIVATE -xc++ -O1 -Wno-unknown-pragmas
+                         -fsanitize=alignment -fsanitize-undefined-trap-on-error)
   target_include_directories(${target} BEFORE PRIVATE ${simt}/include)
 endfunction()
 

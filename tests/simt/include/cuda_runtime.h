@@ -301,6 +301,10 @@ namespace ssmax::simt {
 /// Runs `task`, or leaves it for the stream to do later.
 void submit(cudaStream_t stream, std::function<void()> task);
 
+/// What a kernel has asked for by name, of dynamic shared memory.
+cudaError_t ask_for_shared(const void* kernel, int bytes);
+std::size_t asked_shared_bytes(const void* kernel);
+
 }  // namespace ssmax::simt
 
 template <class T>
@@ -308,9 +312,9 @@ cudaError_t cudaMalloc(T** data, std::size_t bytes) {
   return cudaMalloc(reinterpret_cast<void**>(data), bytes);
 }
 template <class... Parameters>
-cudaError_t cudaFuncSetAttribute(void (* /*kernel*/)(Parameters...), cudaFuncAttribute /*name*/,
-                                 int /*value*/) {
-  return cudaSuccess;
+cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute /*name*/,
+                                 int value) {
+  return ssmax::simt::ask_for_shared(reinterpret_cast<const void*>(kernel), value);
 }
 template <class... Parameters>
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes,
@@ -323,10 +327,12 @@ template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
   const std::tuple<Parameters...> values(std::forward<Arguments>(arguments)...);
+  const auto* address = reinterpret_cast<const void*>(kernel);
   const ssmax::simt::Launch launch{{config->gridDim.x, config->gridDim.y, config->gridDim.z},
                                    {config->blockDim.x, config->blockDim.y, config->blockDim.z},
                                    config->dynamicSmemBytes,
-                                   reinterpret_cast<const void*>(kernel)};
+                                   address,
+                                   ssmax::simt::asked_shared_bytes(address)};
   ssmax::simt::submit(config->stream, [launch, kernel, values] {
     ssmax::simt::run(launch, [&] { std::apply(kernel, values); });
   });

@@ -33,11 +33,17 @@ struct Extent {
   std::uint64_t count() const { return std::uint64_t{x} * y * z; }
 };
 
+/// Shared memory of a block, static and dynamic: what every kernel may take, and what one may that
+/// has asked for its dynamic part by name. That of compute capability 8.0.
+inline constexpr std::size_t kSharedBytes = std::size_t{48} << 10;
+inline constexpr std::size_t kMostSharedBytes = std::size_t{163} << 10;
+
 struct Launch {
   Extent grid;
   Extent block;
   std::size_t shared_bytes = 0;
-  const void* kernel = nullptr;  // tells kernels apart where they are counted
+  const void* kernel = nullptr;        // tells kernels apart where they are counted
+  std::size_t asked_shared_bytes = 0;  ///< of dynamic memory, by name of the kernel; 0: never
 };
 
 /// Runs `body` once for every thread of the grid, blocks in a random order on several CPU threads.
