@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "cublasLt.h"
@@ -9,6 +10,8 @@
 
 namespace simt = ssmax::simt;
 
+constexpr auto kNoType = static_cast<cudaDataType>(-1);
+
 struct ssmax_simt_blas {
   char unused = 0;
 };
@@ -17,6 +20,7 @@ struct ssmax_simt_product {
   cublasOperation_t b = CUBLAS_OP_N;
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
   const void* bias = nullptr;
+  cudaDataType bias_type = kNoType;
 };
 struct ssmax_simt_layout {
   cudaDataType type = CUDA_R_32F;
@@ -30,7 +34,12 @@ struct ssmax_simt_layout {
   }
 };
 struct ssmax_simt_preference {
-  char unused = 0;
+  std::uint64_t workspace_bytes = 0;
+  std::uint32_t reductions = 7;
+  std::uint32_t a = 256;  // alignments that are promised
+  std::uint32_t b = 256;
+  std::uint32_t c = 256;
+  std::uint32_t d = 256;
 };
 
 namespace {
@@ -54,6 +63,65 @@ std::vector<float> rows_of(const void* data, const ssmax_simt_layout& layout, bo
   return result;
 }
 
+/// Sets an attribute from the bytes of its value.
+template <class T>
+cublasStatus_t take(T& to, const void* value, std::size_t bytes) {
+  if (bytes != sizeof(to)) return CUBLAS_STATUS_INVALID_VALUE;
+  std::memcpy(&to, value, bytes);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+/// What an algorithm was chosen for; it need not do for anything else.
+struct Choice {
+  std::int32_t m, n, k;
+  cudaDataType inputs, output;
+  std::uint16_t a, b, c, d;  // alignments
+  bool a_plain, b_plain, has_bias;
+
+  bool operator==(const Choice&) const = default;
+};
+static_assert(sizeof(Choice) <= sizeof(cublasLtMatmulAlgo_t));
+
+bool is_plain(cublasOperation_t operation) { return operation == CUBLAS_OP_N; }
+
+/// The product of these layouts, with the alignments of `preference`; null where the library has
+/// none.
+std::optional<Choice> choose(const ssmax_simt_product& product, const ssmax_simt_layout& a,
+                             const ssmax_simt_layout& b, const ssmax_simt_layout& c,
+                             const ssmax_simt_layout& d, const ssmax_simt_preference& preference) {
+  const bool a_plain = is_plain(product.a);
+  const bool b_plain = is_plain(product.b);
+  const std::int64_t k = a_plain ? a.columns : a.rows;
+  const bool fits = (a_plain ? a.rows : a.columns) == d.rows &&
+                    (b_plain ? b.rows : b.columns) == k &&
+                    (b_plain ? b.columns : b.rows) == d.columns && c.rows == d.rows &&
+                    c.columns == d.columns && c.leading == d.leading;
+  // Of f32 sums: both inputs of one type, the output of that or of f32.
+  const bool has_types =
+      a.type == b.type && c.type == d.type && (d.type == a.type || d.type == CUDA_R_32F);
+  const bool has_bias = product.epilogue == CUBLASLT_EPILOGUE_BIAS;
+  const bool bias_fits = !has_bias || product.bias_type == kNoType || product.bias_type == d.type;
+  if (!fits || !has_types || !bias_fits) return std::nullopt;
+  const auto small = [](std::int64_t value) { return static_cast<std::int32_t>(value); };
+  const auto bytes = [](std::uint32_t alignment) { return static_cast<std::uint16_t>(alignment); };
+  return Choice{small(d.rows),
+                small(d.columns),
+                small(k),
+                a.type,
+                d.type,
+                bytes(preference.a),
+                bytes(preference.b),
+                bytes(preference.c),
+                bytes(preference.d),
+                a_plain,
+                b_plain,
+                has_bias};
+}
+
+bool is_multiple(const void* data, std::uint32_t alignment) {
+  return reinterpret_cast<std::uintptr_t>(data) % alignment == 0;
+}
+
 }  // namespace
 
 const char* cublasLtGetStatusString(cublasStatus_t status) {
@@ -64,7 +132,8 @@ cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
   return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* description,
-                                        cublasComputeType_t /*compute*/, cudaDataType /*scale*/) {
+                                        cublasComputeType_t compute, cudaDataType scale) {
+  if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
   *description = new ssmax_simt_product;
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -76,22 +145,17 @@ cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t description) {
 cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t description,
                                               cublasLtMatmulDescAttributes_t name,
                                               const void* value, std::size_t bytes) {
-  const auto take = [&](auto& to) {
-    if (bytes != sizeof(to)) return CUBLAS_STATUS_INVALID_VALUE;
-    std::memcpy(&to, value, bytes);
-    return CUBLAS_STATUS_SUCCESS;
-  };
   switch (name) {
     case CUBLASLT_MATMUL_DESC_TRANSA:
-      return take(description->a);
+      return take(description->a, value, bytes);
     case CUBLASLT_MATMUL_DESC_TRANSB:
-      return take(description->b);
+      return take(description->b, value, bytes);
     case CUBLASLT_MATMUL_DESC_EPILOGUE:
-      return take(description->epilogue);
+      return take(description->epilogue, value, bytes);
     case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
-      return take(description->bias);
+      return take(description->bias, value, bytes);
     case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE:
-      return CUBLAS_STATUS_SUCCESS;  // that of the output
+      return take(description->bias_type, value, bytes);
   }
   return CUBLAS_STATUS_INVALID_VALUE;
 }
@@ -118,18 +182,38 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t prefer
   delete preference;
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t /*preference*/,
-                                                    cublasLtMatmulPreferenceAttributes_t /*name*/,
-                                                    const void* /*value*/, std::size_t /*bytes*/) {
-  return CUBLAS_STATUS_SUCCESS;
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
+                                                    cublasLtMatmulPreferenceAttributes_t name,
+                                                    const void* value, std::size_t bytes) {
+  switch (name) {
+    case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES:
+      return take(preference->workspace_bytes, value, bytes);
+    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK:
+      return take(preference->reductions, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
+      return take(preference->a, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:
+      return take(preference->b, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES:
+      return take(preference->c, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES:
+      return take(preference->d, value, bytes);
+  }
+  return CUBLAS_STATUS_INVALID_VALUE;
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
-    cublasLtHandle_t /*handle*/, cublasLtMatmulDesc_t /*description*/, cublasLtMatrixLayout_t /*a*/,
-    cublasLtMatrixLayout_t /*b*/, cublasLtMatrixLayout_t /*c*/, cublasLtMatrixLayout_t /*d*/,
-    cublasLtMatmulPreference_t /*preference*/, int /*wanted*/,
-    cublasLtMatmulHeuristicResult_t* results, int* found) {
-  results[0].algo.chosen = 1;
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t /*handle*/,
+                                              cublasLtMatmulDesc_t description,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t preference, int wanted,
+                                              cublasLtMatmulHeuristicResult_t* results,
+                                              int* found) {
+  *found = 0;
+  if (wanted < 1) return CUBLAS_STATUS_INVALID_VALUE;
+  const auto choice = choose(*description, *a, *b, *c, *d, *preference);
+  if (!choice) return CUBLAS_STATUS_NOT_SUPPORTED;
+  std::memcpy(results[0].algo.data, &*choice, sizeof(*choice));
   *found = 1;
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -141,24 +225,30 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t /*handle*/, cublasLtMatmulDesc_t 
                               cublasLtMatrixLayout_t d_layout,
                               const cublasLtMatmulAlgo_t* algorithm, void* workspace,
                               std::size_t workspace_bytes, cudaStream_t stream) {
-  const bool a_plain = description->a == CUBLAS_OP_N;
-  const bool b_plain = description->b == CUBLAS_OP_N;
-  const std::int64_t m = d_layout->rows;
-  const std::int64_t n = d_layout->columns;
-  const std::int64_t k = a_plain ? a_layout->columns : a_layout->rows;
-  const bool fits = (a_plain ? a_layout->rows : a_layout->columns) == m &&
-                    (b_plain ? b_layout->rows : b_layout->columns) == k &&
-                    (b_plain ? b_layout->columns : b_layout->rows) == n && c == d &&
-                    c_layout->rows == m && c_layout->columns == n && algorithm->chosen == 1;
+  Choice chosen;
+  std::memcpy(&chosen, algorithm->data, sizeof(chosen));
+  const ssmax_simt_preference promised{.a = chosen.a, .b = chosen.b, .c = chosen.c, .d = chosen.d};
+  const auto asked = choose(*description, *a_layout, *b_layout, *c_layout, *d_layout, promised);
+  if (!asked || !(*asked == chosen) || c != d) return CUBLAS_STATUS_INVALID_VALUE;
   const bool inside =
       simt::is_device_memory(a, a_layout->bytes()) &&
       simt::is_device_memory(b, b_layout->bytes()) &&
       simt::is_device_memory(d, d_layout->bytes()) &&
       simt::is_device_memory(workspace, workspace_bytes) &&
-      (description->epilogue != CUBLASLT_EPILOGUE_BIAS ||
+      (!chosen.has_bias ||
        simt::is_device_memory(description->bias,
-                              static_cast<std::size_t>(m * d_layout->element_bytes())));
-  if (!fits || !inside) return CUBLAS_STATUS_INVALID_VALUE;
+                              static_cast<std::size_t>(chosen.m * d_layout->element_bytes())));
+  // The real library's kernels would fault, and of a bias they all ask for 16 bytes.
+  const bool aligned = is_multiple(a, chosen.a) && is_multiple(b, chosen.b) &&
+                       is_multiple(c, chosen.c) && is_multiple(d, chosen.d) &&
+                       is_multiple(workspace, 256) &&
+                       (!chosen.has_bias || is_multiple(description->bias, 16));
+  if (!inside || !aligned) return CUBLAS_STATUS_INVALID_VALUE;
+  const std::int64_t m = chosen.m;
+  const std::int64_t n = chosen.n;
+  const std::int64_t k = chosen.k;
+  const bool a_plain = chosen.a_plain;
+  const bool b_plain = chosen.b_plain;
   const float scale = *static_cast<const float*>(alpha);
   const float keep = *static_cast<const float*>(beta);
   simt::submit(stream, [=, product = *description, left_layout = *a_layout,

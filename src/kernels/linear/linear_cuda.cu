@@ -22,6 +22,8 @@ struct Element {
 void linear(Stream& stream, const Tensor& y, const ConstTensor& x, const ConstTensor& weight,
             const ConstTensor& bias, Write write) {
   dispatch(x.dtype(), "linear", [](auto) {});
+  require(device::is_aligned(bias.raw()),
+          "linear on a GPU: bias must begin at a multiple of 16 bytes");
   multiply(stream,
            {.m = row_size(y),
             .n = row_count(x),

@@ -58,7 +58,7 @@ std::uint32_t alignment_of(const void* data) {
 }
 
 struct Alignments {
-  std::uint32_t a, b, c;
+  std::uint32_t a, b, c;  // that of c is also the bias's, of which the library does not ask
   auto operator<=>(const Alignments&) const = default;
 };
 
@@ -95,7 +95,7 @@ void create(LayoutHandle& layout, DType dtype, std::int64_t rows, std::int64_t c
 /// The description of one product, its algorithm chosen.
 class Prepared {
  public:
-  Prepared(cublasLtHandle_t library, const Key& key) {
+  Prepared(cublasLtHandle_t library, const Key& key, const void* bias) {
     check(cublasLtMatmulDescCreate(description_.address(), CUBLAS_COMPUTE_32F, CUDA_R_32F),
           "cublasLtMatmulDescCreate");
     set(description_, CUBLASLT_MATMUL_DESC_TRANSA, operation_of(key.a));
@@ -103,6 +103,7 @@ class Prepared {
     if (key.has_bias) {
       set(description_, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
       set(description_, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(key.output));
+      set(description_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);  // the choice may depend on it
     }
     const bool a_plain = key.a == Operation::plain;
     const bool b_plain = key.b == Operation::plain;
@@ -189,7 +190,8 @@ void multiply(Stream& stream, const MatrixProduct& product, void* c, const void*
                 product.b,
                 product.write,
                 bias != nullptr,
-                {alignment_of(a), alignment_of(b), alignment_of(c)},
+                {alignment_of(a), alignment_of(b),
+                 bias == nullptr ? alignment_of(c) : std::min(alignment_of(c), alignment_of(bias))},
                 stream.device().index};
   device::cuda::use(key.gpu);
   Library& all = library();
@@ -197,7 +199,7 @@ void multiply(Stream& stream, const MatrixProduct& product, void* c, const void*
   try {
     const cublasLtHandle_t handle = all.handle(key.gpu);
     if (all.prepared.size() >= kMostPrepared && !all.prepared.contains(key)) all.prepared.clear();
-    Prepared& prepared = all.prepared.try_emplace(key, handle, key).first->second;
+    Prepared& prepared = all.prepared.try_emplace(key, handle, key, bias).first->second;
     prepared.run(handle, stream, product.write, c, a, b, bias);
   } catch (const base::Error& error) {
     throw error.within("matrix product (" + std::to_string(key.m) + ", " + std::to_string(key.k) +

@@ -35,8 +35,9 @@ using cublasLtMatmulDesc_t = struct ssmax_simt_product*;
 using cublasLtMatrixLayout_t = struct ssmax_simt_layout*;
 using cublasLtMatmulPreference_t = struct ssmax_simt_preference*;
 
+/// Holds what it was chosen for.
 struct cublasLtMatmulAlgo_t {
-  int chosen = 0;
+  std::uint64_t data[8] = {};
 };
 struct cublasLtMatmulHeuristicResult_t {
   cublasLtMatmulAlgo_t algo;
