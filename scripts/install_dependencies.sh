@@ -2,19 +2,22 @@
 # Installs the packages of Debian 12 or Ubuntu 24.04 that ssmax needs, only those that are missing.
 #
 #   scripts/install_dependencies.sh [build] [plots] [check]      default: build plots
+#   scripts/install_dependencies.sh unpack FOLDER
 #
 # build  compiler, CMake and libraries; the script fails when one cannot be had
 # plots  a Python with matplotlib; only a warning when it cannot be had, as nothing but
 #        scripts/plot.py needs it
 # check  clang-format and clang-tidy, for scripts/check.sh
+# unpack installs nothing: the libraries, and what they need beyond those of the compiler, go into a
+#        folder that a machine without a network can take, for scripts/gpu_check.sh --packages
 #
 # Asks nothing, prints only what it installs, and needs no network when everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-build=(g++ cmake ninja-build pkg-config git python3 libdnnl-dev nlohmann-json3-dev libcli11-dev
-       libspdlog-dev libxxhash-dev libpcre2-dev zlib1g-dev libzstd-dev libgtest-dev
-       ocl-icd-opencl-dev)
+libraries=(libdnnl-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libxxhash-dev libpcre2-dev
+           zlib1g-dev libzstd-dev libgtest-dev ocl-icd-opencl-dev)
+build=(g++ cmake ninja-build git python3 "${libraries[@]}")
 check=(clang-format clang-tidy)
 # A build cache, and MPI for several processes: welcome, never required.
 wanted=(ccache libopenmpi-dev openmpi-bin)
@@ -72,11 +75,39 @@ plots() {
   echo "install_dependencies: no Python with matplotlib could be had; curves will not be drawn" >&2
 }
 
+# Names of the packages given and of all that they depend on.
+with_dependencies() {
+  apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
+    --no-replaces --no-enhances "$@" | grep '^[a-z]' | sort -u
+}
+
+# Without what every compiler brings, and frameworks that only packages of other people's tests name.
+unpack() {
+  local folder packages archive link
+  folder=$(realpath "$1")
+  mapfile -t packages < <(comm -23 <(with_dependencies "${libraries[@]}") \
+                                   <(with_dependencies libc6-dev libstdc++6 libgomp1 catch2 googletest))
+  rm -rf "$folder"
+  mkdir -p "$folder/archives"
+  (cd "$folder/archives" && apt-get download -qq -o APT::Sandbox::User=root "${packages[@]}")
+  for archive in "$folder"/archives/*.deb; do dpkg -x "$archive" "$folder"; done
+  rm -rf "$folder/archives" "$folder"/usr/share/{doc,man}
+  find "$folder" -type l -lname '/*' | while read -r link; do
+    ln -sfnr "$folder$(readlink "$link")" "$link"
+  done
+  echo "unpacked into $folder: ${packages[*]}"
+}
+
 if ! command -v dpkg-query >/dev/null; then
   echo "install_dependencies: this is not Debian or Ubuntu; install what README.md lists" >&2
   exit 0
 fi
 
+if [[ ${1:-} == unpack ]]; then
+  [[ $# == 2 ]] || { sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+  unpack "$2"
+  exit
+fi
 groups=("$@")
 [[ ${#groups[@]} == 0 ]] && groups=(build plots)
 for group in "${groups[@]}"; do
@@ -89,7 +120,7 @@ for group in "${groups[@]}"; do
     check) require "${check[@]}" ;;
     plots) plots ;;
     *)
-      echo "install_dependencies: no group \`$group\`; there are build, plots and check" >&2
+      echo "install_dependencies: no group \`$group\`; there are build, plots, check and unpack" >&2
       exit 2
       ;;
   esac

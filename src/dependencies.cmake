@@ -13,9 +13,21 @@ macro(ssmax_fetch name url hash)
   FetchContent_MakeAvailable(${name})
 endmacro()
 
+# ssmax_find(TARGET HEADER LIBRARY): the target of an installed library that brings no package for
+# CMake; none where it is not installed.
+function(ssmax_find target header library)
+  find_path(SSMAX_${library}_HEADERS ${header})
+  find_library(SSMAX_${library}_FILE ${library})
+  mark_as_advanced(SSMAX_${library}_HEADERS SSMAX_${library}_FILE)
+  if(SSMAX_${library}_HEADERS AND SSMAX_${library}_FILE)
+    add_library(${target} UNKNOWN IMPORTED GLOBAL)
+    set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${SSMAX_${library}_FILE}
+                          INTERFACE_INCLUDE_DIRECTORIES ${SSMAX_${library}_HEADERS})
+  endif()
+endfunction()
+
 find_package(Threads REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
-find_package(PkgConfig)
 
 find_package(nlohmann_json 3.11 QUIET)
 if(NOT nlohmann_json_FOUND)
@@ -38,27 +50,25 @@ if(NOT spdlog_FOUND)
               1586508029a7d0670dfcb2d97575dcdc242d3868a259742b69f100801ab4e16b)
 endif()
 
-if(PkgConfig_FOUND)
-  pkg_check_modules(xxhash QUIET IMPORTED_TARGET libxxhash)
-  pkg_check_modules(pcre2 QUIET IMPORTED_TARGET libpcre2-8)
-  pkg_check_modules(zstd QUIET IMPORTED_TARGET libzstd)
-endif()
-if(NOT TARGET PkgConfig::xxhash)
+ssmax_find(XXHASH::xxhash xxhash.h xxhash)
+ssmax_find(PCRE2::8 pcre2.h pcre2-8)
+ssmax_find(ZSTD::zstd zstd.h zstd)
+if(NOT TARGET XXHASH::xxhash)
   set(XXHASH_BUILD_XXHSUM OFF)
   ssmax_fetch(xxhash
               https://github.com/Cyan4973/xxHash/archive/refs/tags/v0.8.2.tar.gz
               baee0c6afd4f03165de7a4e67988d16f0f2b257b51d0e3cb91909302a26a79c4
               SOURCE_SUBDIR cmake_unofficial)
-  add_library(PkgConfig::xxhash ALIAS xxhash)
+  add_library(XXHASH::xxhash ALIAS xxhash)
 endif()
-if(NOT TARGET PkgConfig::pcre2)
+if(NOT TARGET PCRE2::8)
   set(PCRE2_BUILD_PCRE2GREP OFF)
   set(PCRE2_BUILD_TESTS OFF)
   set(PCRE2_SUPPORT_JIT ON)
   ssmax_fetch(pcre2
               https://github.com/PCRE2Project/pcre2/releases/download/pcre2-10.42/pcre2-10.42.tar.gz
               c33b418e3b936ee3153de2c61cc638e7e4fe3156022a5c77d0711bcbb9d64f1f)
-  add_library(PkgConfig::pcre2 ALIAS pcre2-8-static)
+  add_library(PCRE2::8 ALIAS pcre2-8-static)
 endif()
 
 find_package(ZLIB QUIET)
@@ -69,7 +79,7 @@ if(NOT ZLIB_FOUND)
   target_include_directories(zlibstatic INTERFACE ${zlib_SOURCE_DIR} ${zlib_BINARY_DIR})
   add_library(ZLIB::ZLIB ALIAS zlibstatic)
 endif()
-if(NOT TARGET PkgConfig::zstd)
+if(NOT TARGET ZSTD::zstd)
   set(ZSTD_BUILD_PROGRAMS OFF)
   set(ZSTD_BUILD_SHARED OFF)
   ssmax_fetch(zstd
@@ -77,7 +87,7 @@ if(NOT TARGET PkgConfig::zstd)
               8c29e06cf42aacc1eafc4077ae2ec6c6fcb96a626157e0593d5e82a34fd403c1
               SOURCE_SUBDIR build/cmake)
   target_include_directories(libzstd_static INTERFACE ${zstd_SOURCE_DIR}/lib)
-  add_library(PkgConfig::zstd ALIAS libzstd_static)
+  add_library(ZSTD::zstd ALIAS libzstd_static)
 endif()
 
 find_package(dnnl QUIET)

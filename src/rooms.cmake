@@ -30,9 +30,9 @@ foreach(folder ${normalizer_folders})
 endforeach()
 configure_file(src/normalizers/registry_list.h.in generated/normalizers/registry_list.h @ONLY)
 
-ssmax_room(base ${CMAKE_BINARY_DIR}/generated/base/version.cpp DEPENDS nlohmann_json::nlohmann_json spdlog::spdlog PkgConfig::xxhash Threads::Threads)
+ssmax_room(base ${CMAKE_BINARY_DIR}/generated/base/version.cpp DEPENDS nlohmann_json::nlohmann_json spdlog::spdlog XXHASH::xxhash Threads::Threads)
 ssmax_room(device DEPENDS base OpenMP::OpenMP_CXX DNNL::dnnl)
-ssmax_room(corpus DEPENDS base PkgConfig::pcre2 ZLIB::ZLIB PkgConfig::zstd)
+ssmax_room(corpus DEPENDS base PCRE2::8 ZLIB::ZLIB ZSTD::zstd)
 ssmax_room(comm DEPENDS device)
 if(SSMAX_BUILT_WITH_MPI)
   # Of its libraries only the C one is used.
