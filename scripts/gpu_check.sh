@@ -13,10 +13,10 @@
 #   bench     every op and attention beside the GPU's limits; steps of the paper's model and of GPT-2
 #   pytorch   attention and training steps of PyTorch on this GPU; needs a Python with torch
 #   ranks     NCCL with one rank, and two ranks on one GPU through host memory, beside one rank; with
-#             several GPUs the speed on 1, 2, 4 ... of them; needs mpirun
+#             several GPUs a run on all of them, and with mpirun the speed on 1, 2, 4 ...
 #   sanitize  compute-sanitizer memcheck and racecheck over kernel tests
 #
-# --packages  folder with unpacked packages of the libraries (include, lib) for CMAKE_PREFIX_PATH
+# --packages  folder that scripts/install_dependencies.sh unpack has made, where libraries are missing
 # --out       where results go; default build/gpu_check
 # --data      token shards for `runs`; default the headers of /usr/include as bytes
 # --python    for `pytorch` and the figure of `curves` (torch, matplotlib); default python3
@@ -58,18 +58,21 @@ ssmax=$build/ssmax
 export PATH=$PATH:/usr/local/cuda/bin
 if [[ -n $packages ]]; then
   export CMAKE_PREFIX_PATH=$packages:$packages/usr
-  PKG_CONFIG_PATH=$(find "$packages" -type d -name pkgconfig | paste -sd:)
   LD_LIBRARY_PATH=$(find "$packages" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:):${LD_LIBRARY_PATH:-}
-  export PKG_CONFIG_PATH LD_LIBRARY_PATH
+  export LD_LIBRARY_PATH
 fi
 
 section_build() {
   cmake --preset cuda-native && cmake --build --preset cuda-native -j "$(nproc)"
 }
 
+# A process for each test, so that a fault of one is not that of all; most of its time is the start of
+# CUDA and the reference on the CPU, so eight go side by side.
 section_tests() {
-  ctest --test-dir "$build" -L '^gpu$' --no-tests=error --no-label-summary --output-on-failure \
-    --timeout 300
+  local jobs=$(($(nproc) / 2))
+  jobs=$((jobs > 8 ? 8 : jobs < 1 ? 1 : jobs))
+  OMP_NUM_THREADS=$(($(nproc) / jobs)) ctest --test-dir "$build" -L '^gpu$' -j "$jobs" \
+    --no-tests=error --no-label-summary --output-on-failure --timeout 300
 }
 
 prepare_data() {
@@ -208,13 +211,12 @@ section_pytorch() {
 
 # ranked NAME RANKS OVERRIDE...: the first steps of b_ssmax on ranks that see one GPU.
 ranked() {
-  local name=ranks_$1 launcher="scripts/run_ranks.sh $2" first=${CUDA_VISIBLE_DEVICES:-0}
+  local name=ranks_$1 launcher="$run_ranks $2" first=${CUDA_VISIBLE_DEVICES:-0}
   shift 2
   CUDA_VISIBLE_DEVICES=${first%%,*} train "$name" b_ssmax --training.steps=10 "$@"
 }
 
 section_ranks() {
-  command -v mpirun >/dev/null || { echo "mpirun is not there; install openmpi-bin"; return 77; }
   prepare_data || return 1
   rm -rf "$out"/runs/ranks_*
   local failed=0 name gpus counts=1 n
@@ -233,17 +235,18 @@ section_ranks() {
   gpus=$(nvidia-smi -L | wc -l)
   if [[ $gpus -gt 1 ]]; then
     # Every rank with a GPU of its own: the communicator against exact sums, and a run.
-    # shellcheck disable=SC2016  # each rank expands its own index
-    scripts/run_ranks.sh "$gpus" bash -c \
-      'CUDA_VISIBLE_DEVICES=$OMPI_COMM_WORLD_LOCAL_RANK exec "$0" --gtest_filter="Nccl*"' \
+    # shellcheck disable=SC2016,SC2086  # each rank expands its own index; a command and its option
+    $run_ranks "$gpus" bash -c \
+      'CUDA_VISIBLE_DEVICES=${OMPI_COMM_WORLD_LOCAL_RANK:-$LOCAL_RANK} exec "$0" --gtest_filter="Nccl*"' \
       "$build/comm_gpu_tests" || failed=1
-    launcher="scripts/run_ranks.sh $gpus" train ranks_gpus b_ssmax --training.steps=10 \
+    launcher="$run_ranks $gpus" train ranks_gpus b_ssmax --training.steps=10 \
       --parallel.transport=nccl --training.batch_sequences=$((8 * gpus)) || failed=1
-    launcher="scripts/run_ranks.sh 1" train ranks_gpu b_ssmax --training.steps=10 \
+    launcher="$run_ranks 1" train ranks_gpu b_ssmax --training.steps=10 \
       --training.batch_sequences=$((8 * gpus)) || failed=1
     python3 scripts/compare_losses.py "$out/runs/ranks_gpu" "$out/runs/ranks_gpus" \
       --tolerance 2e-2 || failed=1
     for ((n = 2; n <= gpus; n *= 2)); do counts+=,$n; done
+    [[ $run_ranks != *--tcp ]] || { echo "scaling needs mpirun"; return $failed; }
     python3 scripts/measure_ranks.py "$ssmax" --ranks "$counts" --layers 12 --width 768 --heads 12 \
       --vocabulary 50304 --length 1024 --batch $((16 * gpus)) --set training.device=cuda |
       tee "$out/ranks.md" || failed=1
@@ -272,8 +275,9 @@ nvidia-smi > "$out/nvidia_smi.txt" 2>&1 || {
 }
 cat "$out/nvidia_smi.txt"
 # Sections run in shells of their own, which `timeout` can end.
-launcher=''
-export out data python build tiny ssmax launcher attention_lengths attention_tokens attention_width \
+launcher='' run_ranks=scripts/run_ranks.sh
+command -v mpirun >/dev/null || run_ranks+=' --tcp'
+export out data python build tiny ssmax launcher run_ranks attention_lengths attention_tokens attention_width \
   attention_head_sizes step_tokens
 export -f prepare_data train summarize_runs bench section_build section_tests section_runs \
   section_curves section_bench section_pytorch ranked section_ranks section_sanitize
