@@ -17,10 +17,15 @@ __device__ inline int lane_id() { return static_cast<int>(threadIdx.x) % kWarpSi
 __device__ inline int warp_id() { return static_cast<int>(threadIdx.x) / kWarpSize; }
 __device__ inline int warp_count() { return static_cast<int>(blockDim.x) / kWarpSize; }
 
+// `neutral` changes no result that `some` is part of.
 struct Sum {
   template <class T>
   __device__ static T apply(T a, T b) {
     return a + b;
+  }
+  template <class T>
+  __device__ static T neutral(T /*some*/) {
+    return T{0};
   }
 };
 /// The larger; NaN when either is.
@@ -28,6 +33,10 @@ struct Maximum {
   template <class T>
   __device__ static T apply(T a, T b) {
     return a > b || a != a ? a : b;
+  }
+  template <class T>
+  __device__ static T neutral(T some) {
+    return some;
   }
 };
 
@@ -68,11 +77,11 @@ __device__ T block_reduce(T value) {
   __syncthreads();  // the call before may still be reading
   if (lane_id() == 0) results.values[warp_id()] = value;
   __syncthreads();
-  value = results.values[0];
-  for (int warp = 1; warp < warp_count(); ++warp) {
-    value = Operation::apply(value, results.values[warp]);
-  }
-  return value;
+  // Every warp reduces them again: were each thread to read all of them, shared memory would serve
+  // warps x warps accesses.
+  value =
+      lane_id() < warp_count() ? results.values[lane_id()] : Operation::neutral(results.values[0]);
+  return warp_reduce<Operation>(value);
 }
 template <class T>
 __device__ T block_sum(T value) {

@@ -85,6 +85,39 @@ __global__ void __launch_bounds__(kRowsOfBlock* device::kWarpSize)
 /// thread. The compiler spills where it aims at five by itself, or must at four.
 inline constexpr int kBackwardBlocks = 3;
 
+/// A lane's kCount columns of a row in shared memory, of a stride of the warp that begins at `row`
+/// and has `columns`. In groups of four, first those of all lanes that come first: neighbors'
+/// accesses of 16 bytes lie side by side, where whole lanes would meet in the same banks.
+template <int kCount>
+struct SpreadColumns {
+  static constexpr int kGroup = kCount == 1 ? 1 : 4;
+  static constexpr int kGroups = kCount / kGroup;
+
+  __device__ static std::int64_t place(std::int64_t columns, int lane, int j) {
+    return j / kGroup * (columns / kGroups) + lane * kGroup + j % kGroup;
+  }
+  __device__ static device::Values<kCount> load(const float* row, std::int64_t columns) {
+    device::Values<kCount> values;
+#pragma unroll
+    for (int j = 0; j < kCount; j += kGroup) {
+      const auto group = device::load_values<kGroup>(row + place(columns, device::lane_id(), j));
+#pragma unroll
+      for (int i = 0; i < kGroup; ++i) values[j + i] = group[i];
+    }
+    return values;
+  }
+  __device__ static void store(float* row, std::int64_t columns,
+                               const device::Values<kCount>& values) {
+#pragma unroll
+    for (int j = 0; j < kCount; j += kGroup) {
+      device::Values<kGroup> group;
+#pragma unroll
+      for (int i = 0; i < kGroup; ++i) group[i] = values[j + i];
+      device::store_values<kGroup>(row + place(columns, device::lane_id(), j), group);
+    }
+  }
+};
+
 /// What the rows of a chunk add to dweight and dbias.
 struct ColumnPartials {
   float* weight;  ///< (chunks, C)
@@ -108,10 +141,16 @@ __global__ void __launch_bounds__(kRowsOfBlock* device::kWarpSize, kBackwardBloc
   auto* sums = device::dynamic_shared<float>();  // (warps, C), and as much for the bias
   float* weight_sums = sums + device::warp_id() * n.C;
   float* bias_sums = weight_sums + warps * n.C;
+  using Spread = SpreadColumns<kCount>;
   const std::int64_t first = device::lane_id() * kCount;
+  // Columns of the stride that c is in.
+  const auto columns = [&](std::int64_t c) {
+    const std::int64_t rest = n.C - (c - first);
+    return rest < kStride ? rest : kStride;
+  };
   for (std::int64_t c = first; c < n.C; c += kStride) {
-    store_values<kCount>(weight_sums + c, device::Values<kCount>{});
-    if (with_bias) store_values<kCount>(bias_sums + c, device::Values<kCount>{});
+    Spread::store(weight_sums + (c - first), columns(c), {});
+    if (with_bias) Spread::store(bias_sums + (c - first), columns(c), {});
   }
   const std::int64_t begin = blockIdx.x * partials.chunk_rows;
   const std::int64_t end = begin + partials.chunk_rows < n.M ? begin + partials.chunk_rows : n.M;
@@ -138,15 +177,15 @@ __global__ void __launch_bounds__(kRowsOfBlock* device::kWarpSize, kBackwardBloc
       auto g = load_values<kCount>(n.dy + m * n.C + c);
       const auto v = load_values<kCount>(n.x + m * n.C + c);
       const auto w = load_values<kCount>(n.weight + c);
-      auto weight_sum = load_values<kCount>(weight_sums + c);
+      auto weight_sum = Spread::load(weight_sums + (c - first), columns(c));
 #pragma unroll
       for (int j = 0; j < kCount; ++j) weight_sum[j] += g[j] * ((v[j] - mean) * rstd);
-      store_values<kCount>(weight_sums + c, weight_sum);
+      Spread::store(weight_sums + (c - first), columns(c), weight_sum);
       if (with_bias) {
-        auto bias_sum = load_values<kCount>(bias_sums + c);
+        auto bias_sum = Spread::load(bias_sums + (c - first), columns(c));
 #pragma unroll
         for (int j = 0; j < kCount; ++j) bias_sum[j] += g[j];
-        store_values<kCount>(bias_sums + c, bias_sum);
+        Spread::store(bias_sums + (c - first), columns(c), bias_sum);
       }
 #pragma unroll
       for (int j = 0; j < kCount; ++j) {
@@ -162,11 +201,15 @@ __global__ void __launch_bounds__(kRowsOfBlock* device::kWarpSize, kBackwardBloc
   }
   __syncthreads();
   for (std::int64_t c = threadIdx.x; c < n.C; c += blockDim.x) {
+    const std::int64_t stride = c / kStride * kStride;
+    const auto within = static_cast<int>(c - stride);
+    const std::int64_t wide = n.C - stride < kStride ? n.C - stride : kStride;
+    const std::int64_t place = stride + Spread::place(wide, within / kCount, within % kCount);
     float weight_sum = 0.0F;
     float bias_sum = 0.0F;
     for (std::int64_t warp = 0; warp < warps; ++warp) {
-      weight_sum += sums[warp * n.C + c];
-      if (with_bias) bias_sum += sums[(warps + warp) * n.C + c];
+      weight_sum += sums[warp * n.C + place];
+      if (with_bias) bias_sum += sums[(warps + warp) * n.C + place];
     }
     partials.weight[blockIdx.x * n.C + c] = weight_sum;
     if (with_bias) partials.bias[blockIdx.x * n.C + c] = bias_sum;
