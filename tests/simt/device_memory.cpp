@@ -128,7 +128,11 @@ GuardedBlock::GuardedBlock(std::size_t bytes) : bytes_(bytes) {
   char* first = static_cast<char*>(pages) + kPage;
   if (inner > 0) mprotect(first, inner, PROT_READ | PROT_WRITE);
   data_ = first + (inner - round_up(bytes, kAlignment));
-  std::memset(first, 0xff, inner);
+  fill();
+}
+
+void GuardedBlock::fill() const {
+  if (pages_ != nullptr) std::memset(static_cast<char*>(pages_) + kPage, 0xff, mapped_ - 2 * kPage);
 }
 
 GuardedBlock::~GuardedBlock() {

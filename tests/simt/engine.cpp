@@ -7,10 +7,10 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <unordered_map>
 #include <vector>
 
 #include "cuda_runtime.h"
@@ -91,6 +91,13 @@ struct Meeting {
   Lanes lanes{};
 };
 
+struct StaticShared {
+  explicit StaticShared(std::size_t bytes) : memory(bytes) {}
+
+  GuardedBlock memory;
+  std::uint64_t block = 0;  // the last that has asked for it
+};
+
 /// One CPU thread's block in flight; its fibers and memory are used again for every block.
 class Block {
  public:
@@ -104,8 +111,7 @@ class Block {
   void wait_at_barrier(const Site& site);
   void meet(const Site& site, const char* operation, unsigned mask, std::int64_t immediate,
             void* lane, void (*compute)(const Lanes&));
-  void* dynamic_shared() { return dynamic_ ? dynamic_->data() : nullptr; }
-  std::size_t dynamic_bytes() const { return dynamic_ ? dynamic_->bytes() : 0; }
+  void* dynamic_shared() { return dynamic_ != nullptr ? dynamic_->data() : nullptr; }
   void* static_shared(const void* key, std::size_t bytes);
   void touch(Access access, const void* address, std::size_t bytes, const void* code);
 
@@ -127,8 +133,11 @@ class Block {
   std::vector<Thread*> ready_;
   std::vector<std::vector<Meeting>> meetings_;  // by warp
   std::size_t free_shared_ = 0;                 // for what is static
-  std::optional<GuardedBlock> dynamic_;
-  std::unordered_map<const void*, GuardedBlock> static_;
+  // Shared memory serves block after block: mapping it takes longer than a small block.
+  std::map<std::size_t, GuardedBlock> dynamic_of_size_;
+  const GuardedBlock* dynamic_ = nullptr;  // of this block
+  std::map<const void*, StaticShared> static_;
+  std::uint64_t blocks_ = 0;   // so far
   bool in_operation_ = false;  // what a warp's operation reads is no access of a lane
   std::exception_ptr error_;
 };
@@ -164,10 +173,15 @@ void Block::run(const Launch& launch, const Extent& index, std::uint64_t seed,
   in_operation_ = false;
   error_ = nullptr;
   meetings_.assign(count_ / kWarpSize, {});
-  dynamic_.reset();
   free_shared_ = shared_limit(launch) - launch.shared_bytes;
-  if (launch.shared_bytes > 0) dynamic_.emplace(launch.shared_bytes);
-  static_.clear();
+  ++blocks_;
+  dynamic_ = nullptr;
+  if (launch.shared_bytes > 0) {
+    const auto [memory, is_new] =
+        dynamic_of_size_.try_emplace(launch.shared_bytes, launch.shared_bytes);
+    if (!is_new) memory->second.fill();
+    dynamic_ = &memory->second;
+  }
   while (threads_.size() < count_) threads_.push_back(std::make_unique<Thread>());
   ready_.clear();
   blockIdx = {index.x, index.y, index.z};
@@ -211,8 +225,6 @@ void Block::run(const Launch& launch, const Extent& index, std::uint64_t seed,
     round.clear();
   }
   if (counting) traffic_counter().meet_all();
-  dynamic_.reset();
-  static_.clear();
   if (error_) std::rethrow_exception(error_);
 }
 
@@ -294,14 +306,17 @@ void Block::meet(const Site& site, const char* operation, unsigned mask, std::in
 }
 
 void* Block::static_shared(const void* key, std::size_t bytes) {
-  const auto known = static_.find(key);
-  if (known != static_.end()) return known->second.data();
+  const auto [known, is_new] = static_.try_emplace(key, bytes);
+  StaticShared& shared = known->second;
+  if (shared.block == blocks_) return shared.memory.data();
   if (bytes > free_shared_) {
     fail("the block has no room for " + std::to_string(bytes) +
          " bytes of static shared memory beside its dynamic memory");
   }
   free_shared_ -= bytes;
-  return static_.emplace(key, GuardedBlock(bytes)).first->second.data();
+  shared.block = blocks_;
+  if (!is_new) shared.memory.fill();
+  return shared.memory.data();
 }
 
 std::optional<std::size_t> Block::place_in_shared(const void* address) const {
@@ -312,9 +327,9 @@ std::optional<std::size_t> Block::place_in_shared(const void* address) const {
     return static_cast<std::size_t>(at - begin);
   };
   std::optional<std::size_t> place;
-  if (dynamic_) place = place_in(*dynamic_);
+  if (dynamic_ != nullptr) place = place_in(*dynamic_);
   for (auto known = static_.begin(); !place && known != static_.end(); ++known) {
-    place = place_in(known->second);
+    place = place_in(known->second.memory);
   }
   return place;
 }

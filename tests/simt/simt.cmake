@@ -52,8 +52,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   set(traffic_sources ${SSMAX_CUDA_SOURCES})
   list(FILTER traffic_sources INCLUDE REGEX
        "/(kernels/.*|normalizers/(softmax|ssmax)/.*|self_adjust/normalized_cuda)\\.cu$")
-  set(traffic_options -fsanitize=thread --param=tsan-instrument-func-entry-exit=0 -fno-tree-sra
-      -finline-functions)
+  set(traffic_options -fno-sanitize=alignment -fsanitize=thread
+      --param=tsan-instrument-func-entry-exit=0 -fno-tree-sra -finline-functions)
   add_library(simt_traffic_backend OBJECT ${traffic_sources})
   ssmax_simt_sources(simt_traffic_backend ${traffic_sources})
   target_compile_options(simt_traffic_backend PRIVATE ${traffic_options})
@@ -69,7 +69,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   add_executable(simt_traffic ${simt}/traffic/main.cpp)
   target_link_libraries(simt_traffic PRIVATE simt_traffic_ops simt_traffic_backend)
 
-  add_executable(simt_traffic_tests ${simt}/traffic/traffic_test.cpp)
+  add_executable(simt_traffic_tests ${simt}/traffic/traffic_test.cpp
+                 ${simt}/traffic/step_traffic_test.cpp)
   ssmax_simt_sources(simt_traffic_tests)
   target_compile_options(simt_traffic_tests PRIVATE ${traffic_options})
   target_link_libraries(simt_traffic_tests PRIVATE simt_traffic_ops simt_traffic_backend

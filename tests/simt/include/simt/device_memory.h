@@ -44,6 +44,9 @@ class GuardedBlock {
   GuardedBlock(GuardedBlock&&) noexcept;
   GuardedBlock& operator=(GuardedBlock&&) noexcept;
 
+  /// Sets all bits, as when it was made.
+  void fill() const;
+
   void* data() const { return data_; }
   std::size_t bytes() const { return bytes_; }
   bool is_around(const void* address) const;
