@@ -48,7 +48,7 @@ function(ssmax_tests room)
   ssmax_test_program(${room}_tests "${room};${TESTS_LABELS}" ${room} ${cpu_filter})
   if(TESTS_ON_DEVICE AND SSMAX_TEST_BACKEND)
     set(program ${room}_${SSMAX_TEST_BACKEND_LABEL}_tests)
-    add_executable(${program})
+    add_executable(${program} ${SSMAX_TEST_BACKEND_SOURCES})
     target_link_libraries(${program} PRIVATE ${room}_test_objects ${SSMAX_TEST_BACKEND}
                           ${TESTS_DEVICE_LIBRARIES})
     ssmax_test_program(${program} ${SSMAX_TEST_BACKEND_LABEL} ${SSMAX_TEST_BACKEND_LABEL}.${room}

@@ -6,6 +6,8 @@
 #include "comm/rank_values.h"
 #include "comm/ranks_fixture.h"
 #include "comm/seats.h"
+#include "device/launch.h"
+#include "simt/include/simt/deferral.h"
 #include "simt/include/simt/nccl_state.h"
 #include "support/device_numbers.h"
 

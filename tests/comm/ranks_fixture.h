@@ -3,8 +3,6 @@
 #include <gtest/gtest.h>
 
 #include "comm/launch.h"
-#include "device/launch.h"
-#include "simt/include/simt/deferral.h"
 
 namespace ssmax::comm {
 
@@ -14,13 +12,9 @@ inline Communicator& world() {
   return *communicator;
 }
 
-/// Leaves MPI in order after the last case, whatever failed. On an emulated device work waits in
-/// its stream until somebody waits for it, so that a missing wait gives wrong sums.
+/// Leaves MPI in order after the last case, whatever failed.
 class FinishRanks : public ::testing::Environment {
  public:
-  void SetUp() override {
-    if (device::is_linked<simt::set_deferred>()) simt::set_deferred(true);
-  }
   void TearDown() override { world().finish(); }
 };
 inline ::testing::Environment* const kFinishRanks =

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "device/launch.h"
-#include "simt/include/simt/deferral.h"
 #include "support/device_numbers.h"
 
 namespace ssmax::device {
@@ -28,8 +26,6 @@ TEST(Event, IsReachedUntilRecordedAndAfterTheWait) {
 /// device leaves the work undone until then.
 TEST(Event, OrdersTwoStreams) {
   if (testing::skips_without_gpu()) return;
-  const bool emulated = is_linked<simt::set_deferred>();
-  if (emulated) simt::set_deferred(true);
   DeviceNumbers<float> numbers(std::vector<float>(1000, 5.0F));
   numbers.stream().synchronize();
   Event event(test_device());
@@ -37,7 +33,7 @@ TEST(Event, OrdersTwoStreams) {
   event.record(numbers.stream());
   Stream other(test_device());
   std::vector<float> seen(1000);
-  if (emulated) {
+  if (testing::is_emulated()) {
     copy(other, view(seen.data(), {1000}), numbers.tensor());
     EXPECT_EQ(seen, std::vector<float>(1000, 5.0F));
     EXPECT_FALSE(event.reached());
@@ -45,7 +41,6 @@ TEST(Event, OrdersTwoStreams) {
   event.wait();
   copy(other, view(seen.data(), {1000}), numbers.tensor());
   EXPECT_EQ(seen, std::vector<float>(1000, 0.0F));
-  if (emulated) simt::set_deferred(false);
 }
 
 }  // namespace

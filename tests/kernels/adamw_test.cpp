@@ -70,6 +70,7 @@ TEST(Adamw, RefreshesTheComputeCopyInsideSegments) {
   adamw(stream,
         {weights.tensor(), first.tensor(), second.tensor(), compute.tensor(), gradients.tensor()},
         scale.tensor(), segments(kCount), kConstants);
+  stream.synchronize();
   const std::vector<double> found = compute.get();
   const std::vector<double> updated = weights.get();
   for (std::size_t i = 0; i < kCount; ++i) {
@@ -98,6 +99,7 @@ TEST(Adamw, WritesNothingWhenTheScaleIsNotFinite) {
       adamw(stream,
             {arrays[0].tensor(), arrays[1].tensor(), arrays[2].tensor(), {}, arrays[3].tensor()},
             scale.tensor(), segments(100), kConstants);
+      stream.synchronize();
       for (std::size_t i = 0; i < 4; ++i) EXPECT_TRUE(arrays[i].bits() == before[i]) << i;
     }
   }

@@ -89,6 +89,7 @@ TEST(CrossEntropy, EqualLogitsCostLogV) {
     const GuardedTensor loss(device::accumulator_dtype(dtype), {1}, test_device());
     Stream stream(test_device());
     cross_entropy(stream, loss.tensor(), x.tensor(), targets.tensor(), 50257);
+    stream.synchronize();
     // e^0 = 1 and sums of ones are exact; log(50257) = 10.8 rounds once to f32.
     EXPECT_NEAR(loss.get()[0], std::log(50257.0), 11.0 * 0x1p-24);
   }
@@ -109,6 +110,7 @@ TEST(CrossEntropy, LargeAndMinusInfiniteLogitsAreHarmless) {
     const GuardedTensor loss(device::accumulator_dtype(dtype), {1}, test_device());
     Stream stream(test_device());
     cross_entropy_with_gradient(stream, loss.tensor(), x.tensor(), targets.tensor(), 3000, 1.0);
+    stream.synchronize();
     EXPECT_NEAR(loss.get()[0], std::log(2.0), 1e-6);
     EXPECT_NEAR(x.get()[2500], 0.5, 1e-6);
     EXPECT_NEAR(x.get()[2999], -0.5, 1e-6);
@@ -130,6 +132,7 @@ TEST(CrossEntropy, NanAndInfinityReachTheLossOfTheirRowOnly) {
       const GuardedTensor losses(device::accumulator_dtype(dtype), {2}, test_device());
       Stream stream(test_device());
       cross_entropy(stream, losses.tensor(), x.tensor(), targets.tensor(), 5000);
+      stream.synchronize();
       EXPECT_FALSE(std::isfinite(losses.get()[0])) << bad;
       EXPECT_TRUE(std::isfinite(losses.get()[1])) << bad;
     }
@@ -144,6 +147,7 @@ TEST(CrossEntropy, AnIgnoredRowIsZeroWhateverItHolds) {
   const GuardedTensor loss(DType::f32, {1}, test_device());
   Stream stream(test_device());
   cross_entropy_with_gradient(stream, loss.tensor(), x.tensor(), targets.tensor(), 40, 1.0);
+  stream.synchronize();
   EXPECT_EQ(loss.get()[0], 0.0);
   EXPECT_EQ(x.get(), std::vector<double>(40, 0.0));
 }
@@ -163,6 +167,7 @@ TEST(CrossEntropy, WhatStandsBehindTheVocabularyCountsForNothing) {
     const GuardedTensor losses(device::accumulator_dtype(dtype), {2}, test_device());
     Stream stream(test_device());
     cross_entropy_with_gradient(stream, losses.tensor(), x.tensor(), targets.tensor(), 17, 17.0);
+    stream.synchronize();
     EXPECT_NEAR(losses.get()[0], std::log(17.0), 3.0 * 0x1p-24);  // as above
     const std::vector<double> gradient = x.get();
     EXPECT_NEAR(gradient[0], 1.0, 0x1p-8);  // 17 / 17, rounded once

@@ -143,6 +143,7 @@ TEST(Linear, ANanInARowStaysInTheRow) {
     const GuardedTensor y(dtype, {2, 3}, test_device());
     Stream stream(test_device());
     linear(stream, y.tensor(), x.tensor(), weight.tensor(), {});
+    stream.synchronize();
     for (std::size_t i = 0; i < 3; ++i) {
       EXPECT_TRUE(std::isnan(y.get()[i]));
       EXPECT_EQ(y.get()[3 + i], 20.0);

@@ -20,6 +20,7 @@ double norm_of(const std::vector<double>& values, DType dtype) {
   const GuardedTensor out(DType::f64, {1}, device);
   Stream stream(device);
   norm_squared(stream, out.tensor(), x.tensor());
+  stream.synchronize();
   return out.get()[0];
 }
 
@@ -63,6 +64,7 @@ double scale_of(double norm_squared, double max_norm, DType dtype = DType::f64) 
   const GuardedTensor scale(dtype, {1}, device);
   Stream stream(device);
   clip_scale(stream, scale.tensor(), squared.tensor(), max_norm);
+  stream.synchronize();
   EXPECT_TRUE(scale.guards_intact());
   return scale.get()[0];
 }

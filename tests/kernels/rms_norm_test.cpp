@@ -131,6 +131,7 @@ TEST(RmsNorm, ANanStaysInItsRow) {
     const GuardedTensor y(dtype, {2, 20}, test_device());
     Stream stream(test_device());
     rms_norm(stream, y.tensor(), rstd.tensor(), x.tensor(), weight.tensor(), kEps);
+    stream.synchronize();
     for (std::size_t i = 0; i < 40; ++i) EXPECT_EQ(std::isnan(y.get()[i]), i < 20) << i;
   }
 }

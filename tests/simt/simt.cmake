@@ -27,6 +27,9 @@ add_library(simt_nccl OBJECT ${SSMAX_NCCL_SOURCES} ${simt}/nccl.cpp)
 ssmax_simt_sources(simt_nccl ${SSMAX_NCCL_SOURCES})
 target_link_libraries(simt_nccl PUBLIC simt_engine comm)
 
+# What the test programs of the rooms take beside the backend.
+set(SSMAX_TEST_BACKEND_SOURCES ${simt}/waiting_streams.cpp)
+
 # Tests of the emulator itself, and of kernels that only its build can call.
 file(GLOB simt_tests CONFIGURE_DEPENDS ${simt}/*_test.cpp)
 add_executable(simt_tests ${simt_tests})

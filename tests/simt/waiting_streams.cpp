@@ -1,0 +1,13 @@
+#include "simt/deferral.h"
+
+// Linked into the test programs of the rooms: from their start work waits in its stream, so that a
+// test, or what it calls, that reads without waiting finds old numbers.
+
+namespace {
+
+[[maybe_unused]] const bool kWaiting = [] {
+  ssmax::simt::set_deferred(true);
+  return true;
+}();
+
+}  // namespace
