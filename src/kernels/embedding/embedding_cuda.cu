@@ -111,6 +111,9 @@ void sort(Stream& stream, Key* keys, std::int64_t count) {
 
 constexpr int kGatherThreads = 64;
 
+/// Rows that are on their way at a time: one after the other, each would wait for the memory.
+constexpr int kRowsAhead = 8;
+
 /// Block (i, j): when the i-th key is the first of its token, adds the rows of that token to it,
 /// for the j-th part of the channels.
 template <int kCount, class T>
@@ -118,18 +121,27 @@ __global__ void add_rows_kernel(float* table, const Key* keys, const T* dout, st
                                 std::int64_t C) {
   const std::int64_t first = blockIdx.x;
   const auto token = static_cast<std::int64_t>(keys[first] >> 32);
-  if (first > 0 && static_cast<std::int64_t>(keys[first - 1] >> 32) == token) return;
+  const auto is_token = [&](Key key) { return static_cast<std::int64_t>(key >> 32) == token; };
+  if (first > 0 && is_token(keys[first - 1])) return;
   const std::int64_t c =
       (static_cast<std::int64_t>(blockIdx.y) * kGatherThreads + threadIdx.x) * kCount;
   if (c >= C) return;
   auto sum = device::load_values<kCount>(table + token * C + c);
-  for (std::int64_t i = first; i < rows; ++i) {
-    const Key key = keys[i];
-    if (static_cast<std::int64_t>(key >> 32) != token) break;
-    const auto place = static_cast<std::int64_t>(key & 0xffffffffU);
-    const auto v = device::load_values<kCount>(dout + place * C + c);
+  bool more = true;
+  for (std::int64_t i = first; more; i += kRowsAhead) {
+    device::Values<kCount> values[kRowsAhead] = {};
 #pragma unroll
-    for (int j = 0; j < kCount; ++j) sum[j] += v[j];
+    for (int r = 0; r < kRowsAhead; ++r) {
+      more = i + r < rows && is_token(keys[i + r]);
+      if (!more) continue;
+      const auto place = static_cast<std::int64_t>(keys[i + r] & 0xffffffffU);
+      values[r] = device::load_values<kCount>(dout + place * C + c);
+    }
+#pragma unroll
+    for (int r = 0; r < kRowsAhead; ++r) {
+#pragma unroll
+      for (int j = 0; j < kCount; ++j) sum[j] += values[r][j];
+    }
   }
   device::store_values<kCount>(table + token * C + c, sum);
 }
