@@ -27,30 +27,42 @@ std::size_t round_up(std::size_t value, std::size_t unit) {
   return (value + unit - 1) / unit * unit;
 }
 
+struct Allocation {
+  GuardedBlock block;
+  int opened = 0;  // by how many; all of device memory counts once
+
+  void open() {
+    if (opened++ == 0) protect(PROT_READ | PROT_WRITE);
+  }
+  void close() {
+    if (--opened == 0) protect(PROT_NONE);
+  }
+  void protect(int access) const {
+    const auto begin = reinterpret_cast<std::uintptr_t>(block.data()) / kPage * kPage;
+    const auto end = reinterpret_cast<std::uintptr_t>(block.data()) + block.bytes();
+    mprotect(reinterpret_cast<void*>(begin), round_up(end - begin, kPage), access);
+  }
+};
+
 /// Allocations by address. Changed under the lock; the signal handler reads without it, because a
 /// process that comes there ends.
 struct Table {
   std::mutex mutex;
-  std::map<std::uintptr_t, GuardedBlock> blocks;
-  int open = 0;
+  std::map<std::uintptr_t, Allocation> blocks;
+  int open = 0;           // all of it
   std::size_t bytes = 0;  // of all blocks
 
-  GuardedBlock* around(const void* address) {
+  Allocation* around(const void* address) {
     auto next = blocks.upper_bound(reinterpret_cast<std::uintptr_t>(address) + kPage);
     while (next != blocks.begin()) {
       --next;
-      if (next->second.is_around(address)) return &next->second;
-      if (next->first + next->second.bytes() + kPage < reinterpret_cast<std::uintptr_t>(address)) {
+      if (next->second.block.is_around(address)) return &next->second;
+      if (next->first + next->second.block.bytes() + kPage <
+          reinterpret_cast<std::uintptr_t>(address)) {
         break;
       }
     }
     return nullptr;
-  }
-
-  void protect(const GuardedBlock& block, int access) const {
-    const auto begin = reinterpret_cast<std::uintptr_t>(block.data()) / kPage * kPage;
-    const auto end = reinterpret_cast<std::uintptr_t>(block.data()) + block.bytes();
-    mprotect(reinterpret_cast<void*>(begin), round_up(end - begin, kPage), access);
   }
 };
 
@@ -65,7 +77,8 @@ void write_text(const std::string& text) {
 
 void on_bad_access(int signal, siginfo_t* info, void* /*context*/) {
   const std::string thread = running_thread();
-  GuardedBlock* block = table().around(info->si_addr);
+  const Allocation* around = table().around(info->si_addr);
+  const GuardedBlock* block = around == nullptr ? nullptr : &around->block;
   if (block == nullptr && thread.empty()) {
     std::signal(signal, SIG_DFL);  // not ours: the access repeats and ends the process
     return;
@@ -165,9 +178,10 @@ void* allocate_device_memory(std::size_t bytes) {
   if (data == nullptr) return nullptr;
   Table& all = table();
   const std::lock_guard lock(all.mutex);
-  if (all.open == 0) all.protect(block, PROT_NONE);
   all.bytes += bytes;
-  all.blocks.emplace(reinterpret_cast<std::uintptr_t>(data), std::move(block));
+  Allocation allocation{std::move(block), all.open > 0 ? 1 : 0};
+  if (allocation.opened == 0) allocation.protect(PROT_NONE);
+  all.blocks.emplace(reinterpret_cast<std::uintptr_t>(data), std::move(allocation));
   return data;
 }
 
@@ -176,7 +190,7 @@ bool free_device_memory(void* data) {
   const std::lock_guard lock(all.mutex);
   const auto block = all.blocks.find(reinterpret_cast<std::uintptr_t>(data));
   if (block == all.blocks.end()) return false;
-  all.bytes -= block->second.bytes();
+  all.bytes -= block->second.block.bytes();
   all.blocks.erase(block);
   return true;
 }
@@ -190,12 +204,13 @@ std::size_t allocated_device_bytes() {
 DeviceMemory device_memory_around(const void* data) {
   Table& all = table();
   const std::lock_guard lock(all.mutex);
-  const GuardedBlock* block = all.around(data);
-  if (block == nullptr) return {};
-  const auto* begin = static_cast<const char*>(block->data());
+  const Allocation* found = all.around(data);
+  if (found == nullptr) return {};
+  const GuardedBlock& block = found->block;
+  const auto* begin = static_cast<const char*>(block.data());
   const auto* at = static_cast<const char*>(data);
-  if (at < begin || at >= begin + block->bytes()) return {};
-  return {block->data(), block->bytes()};
+  if (at < begin || at >= begin + block.bytes()) return {};
+  return {block.data(), block.bytes()};
 }
 
 bool is_device_memory(const void* data, std::size_t bytes) {
@@ -210,18 +225,33 @@ bool points_to_device(const void* data) {
   return all.around(data) != nullptr;
 }
 
-OpenDeviceMemory::OpenDeviceMemory() {
+OpenDeviceMemory::OpenDeviceMemory() : all_(true) {
   Table& all = table();
   const std::lock_guard lock(all.mutex);
   if (all.open++ > 0) return;
-  for (const auto& entry : all.blocks) all.protect(entry.second, PROT_READ | PROT_WRITE);
+  for (auto& entry : all.blocks) entry.second.open();
+}
+
+OpenDeviceMemory::OpenDeviceMemory(std::initializer_list<const void*> addresses) {
+  Table& all = table();
+  const std::lock_guard lock(all.mutex);
+  for (const void* address : addresses) {
+    Allocation* found = all.around(address);
+    if (found == nullptr) continue;
+    found->open();
+    opened_.push_back(found->block.data());
+  }
 }
 
 OpenDeviceMemory::~OpenDeviceMemory() {
   Table& all = table();
   const std::lock_guard lock(all.mutex);
-  if (--all.open > 0) return;
-  for (const auto& entry : all.blocks) all.protect(entry.second, PROT_NONE);
+  for (const void* data : opened_) {
+    const auto found = all.blocks.find(reinterpret_cast<std::uintptr_t>(data));
+    if (found != all.blocks.end()) found->second.close();
+  }
+  if (!all_ || --all.open > 0) return;
+  for (auto& entry : all.blocks) entry.second.close();
 }
 
 }  // namespace ssmax::simt

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "cuda_runtime.h"
@@ -49,7 +50,8 @@ Streams& streams() {
 
 void run_until(Work& work, std::uint64_t end) {
   const std::lock_guard one(running);
-  const simt::OpenDeviceMemory open;  // once for all: opening takes longer than a small kernel
+  // Once for all: opening takes longer than a small kernel.
+  std::optional<simt::OpenDeviceMemory> open;
   while (true) {
     Task next;
     {
@@ -59,6 +61,7 @@ void run_until(Work& work, std::uint64_t end) {
       work.waiting.pop_front();
       ++work.begun;
     }
+    if (!open) open.emplace();
     next();
   }
 }
@@ -241,7 +244,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
                             cudaStream_t stream) {
   if (!copy_is_valid(to, from, bytes, kind)) return cudaErrorInvalidValue;
   simt::submit(stream, [=] {
-    const simt::OpenDeviceMemory open;
+    const simt::OpenDeviceMemory open{to, from};
     std::memmove(to, from, bytes);
   });
   return cudaSuccess;
@@ -257,7 +260,7 @@ cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from,
   auto* last_to = static_cast<char*>(to) + (height - 1) * to_pitch;
   if (!to_valid || !copy_is_valid(last_to, last_from, width, kind)) return cudaErrorInvalidValue;
   simt::submit(stream, [=] {
-    const simt::OpenDeviceMemory open;
+    const simt::OpenDeviceMemory open{to, from};
     for (std::size_t row = 0; row < height; ++row) {
       std::memcpy(static_cast<char*>(to) + row * to_pitch,
                   static_cast<const char*>(from) + row * from_pitch, width);
@@ -269,7 +272,7 @@ cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from,
 cudaError_t cudaMemsetAsync(void* data, int value, std::size_t bytes, cudaStream_t stream) {
   if (bytes > 0 && !simt::is_device_memory(data, bytes)) return cudaErrorInvalidValue;
   simt::submit(stream, [=] {
-    const simt::OpenDeviceMemory open;
+    const simt::OpenDeviceMemory open{data};
     std::memset(data, value, bytes);
   });
   return cudaSuccess;

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <initializer_list>
+#include <vector>
 
 // Memory of the emulated device. Every allocation stands between pages that must not be touched and
 // ends right before the second. Outside of kernels and copies it is closed: a host read or write
@@ -31,9 +33,15 @@ bool points_to_device(const void* data);
 class OpenDeviceMemory {
  public:
   OpenDeviceMemory();
+  /// Only the allocations that these point into; others are of the host.
+  OpenDeviceMemory(std::initializer_list<const void*> addresses);
   ~OpenDeviceMemory();
   OpenDeviceMemory(const OpenDeviceMemory&) = delete;
   OpenDeviceMemory& operator=(const OpenDeviceMemory&) = delete;
+
+ private:
+  bool all_ = false;
+  std::vector<const void*> opened_;
 };
 
 /// Memory that ends right before a page that must not be touched; for shared memory.
