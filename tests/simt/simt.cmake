@@ -27,7 +27,7 @@ add_library(simt_nccl OBJECT ${SSMAX_NCCL_SOURCES} ${simt}/nccl.cpp)
 ssmax_simt_sources(simt_nccl ${SSMAX_NCCL_SOURCES})
 target_link_libraries(simt_nccl PUBLIC simt_engine comm)
 
-# What the test programs of the rooms take beside the backend.
+# What the test programs of the rooms, and the program, take beside the backend.
 set(SSMAX_TEST_BACKEND_SOURCES ${simt}/waiting_streams.cpp)
 
 # Tests of the emulator itself, and of kernels that only its build can call.
@@ -38,7 +38,7 @@ target_include_directories(simt_tests PRIVATE ${CMAKE_SOURCE_DIR}/tests)
 target_link_libraries(simt_tests PRIVATE simt_backend simt_engine kernels GTest::gtest_main)
 
 # The program with an emulated GPU.
-add_executable(ssmax_simt)
+add_executable(ssmax_simt ${SSMAX_TEST_BACKEND_SOURCES})
 target_link_libraries(ssmax_simt PRIVATE app simt_backend simt_nccl)
 add_test(NAME simt.bench COMMAND ssmax_simt bench linear rms_norm layer_norm swiglu gelu cast add rope
          embedding cross_entropy norm_squared adamw attention step --device cuda --seconds 0

@@ -1,7 +1,7 @@
 #include "simt/deferral.h"
 
-// Linked into the test programs of the rooms: from their start work waits in its stream, so that a
-// test, or what it calls, that reads without waiting finds old numbers.
+// Linked into the program and the test programs of the rooms: from their start work waits in its
+// stream, so that whoever reads without waiting finds old numbers.
 
 namespace {
 
