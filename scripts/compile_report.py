@@ -40,11 +40,11 @@ PASSES = {
 }
 
 
-def shape_constants(name, head_size):
+def shape_constants(name, head_size, key_tile):
     """The constants of a shape of the fused passes, read from its header."""
     text = (ATTENTION / PASSES[name][0]).read_text()
     body = re.search(r"struct %s \{(.*?)\n\};" % name, text, re.DOTALL).group(1)
-    constants = {"kHeadSize": head_size}
+    constants = {"kHeadSize": head_size, "kKeyTile": key_tile}
     for found in re.finditer(r"static constexpr int (\w+) = ([^;]+);", body):
         expression = re.sub(r"(.+) \? (.+) : (.+)", r"(\2) if (\1) else (\3)", found.group(2))
         constants[found.group(1)] = eval(expression, {}, constants)  # of our own sources
@@ -53,10 +53,10 @@ def shape_constants(name, head_size):
 
 def tile_bytes(kernel_name):
     """Dynamic shared memory of a fused pass, in bytes of its tiles; 0 of other kernels."""
-    found = re.search(r"\b(ForwardShape|QueryPassShape|KeyPassShape)<(\d+)>", kernel_name)
+    found = re.search(r"\b(ForwardShape|QueryPassShape|KeyPassShape)<(\d+)(?:, (\d+))?>", kernel_name)
     if not found:
         return 0
-    constants = shape_constants(found.group(1), int(found.group(2)))
+    constants = shape_constants(found.group(1), int(found.group(2)), int(found.group(3) or 0))
     return PASSES[found.group(1)][1](constants) * constants["kD"] * 2
 
 

@@ -13,9 +13,11 @@
 ///   C (16, 8):  c[0], c[1] at (row, column), (row, column + 1); c[2], c[3] eight rows below
 namespace ssmax::device {
 
-/// The address of shared memory as PTX wants it.
-__device__ inline std::uint32_t shared_address(const void* pointer) {
-  return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
+/// An address in shared memory as PTX wants it, in bytes.
+using SharedAddress = std::uint32_t;
+
+__device__ inline SharedAddress shared_address(const void* pointer) {
+  return static_cast<SharedAddress>(__cvta_generic_to_shared(pointer));
 }
 
 /// c += a b: bf16 operands, fp32 sums.
@@ -29,17 +31,17 @@ __device__ inline void multiply_add(float (&c)[4], const std::uint32_t (&a)[4], 
 
 /// Four 8 x 8 matrices of bf16: lane 8 m + r points to row r (16 bytes) of matrix m; lane l
 /// receives elements (l / 4, 2 (l % 4)) and the one to its right of matrix m in to[m].
-__device__ inline void load_matrices(std::uint32_t (&to)[4], const Bf16* row) {
+__device__ inline void load_matrices(std::uint32_t (&to)[4], SharedAddress row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(shared_address(row)));
+               : "r"(row));
 }
 
 /// The same, each matrix transposed: lane l receives (2 (l % 4), l / 4) and the one below it.
-__device__ inline void load_matrices_transposed(std::uint32_t (&to)[4], const Bf16* row) {
+__device__ inline void load_matrices_transposed(std::uint32_t (&to)[4], SharedAddress row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(shared_address(row)));
+               : "r"(row));
 }
 
 /// Whether a copy reads its source or writes zeros.
@@ -47,10 +49,10 @@ enum class Fill : unsigned char { source, zero };
 
 /// Starts a copy of 16 aligned bytes from global to shared memory; it lands at the wait. The source
 /// of zeros is not read.
-__device__ inline void copy_async_16(void* shared, const void* global, Fill fill) {
+__device__ inline void copy_async_16(SharedAddress shared, const void* global, Fill fill) {
   const int bytes = fill == Fill::source ? 16 : 0;
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)),
-               "l"(global), "r"(bytes)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global),
+               "r"(bytes)
                : "memory");
 }
 /// Closes the group of this thread's copies started since the last commit.

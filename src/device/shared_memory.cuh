@@ -6,10 +6,10 @@
 
 namespace ssmax::device {
 
-/// The dynamic shared memory of the launch, aligned to 16 bytes (128 where T asks for it).
+/// The dynamic shared memory of the launch, aligned to 256 bytes.
 template <class T>
 __device__ T* dynamic_shared() {
-  extern __shared__ __align__(128) unsigned char ssmax_dynamic_shared[];
+  extern __shared__ __align__(256) unsigned char ssmax_dynamic_shared[];
   return reinterpret_cast<T*>(ssmax_dynamic_shared);
 }
 

@@ -21,7 +21,6 @@ namespace {
 constexpr std::size_t kPage = 4096;
 // What kernels rely on: 16-byte accesses. Less than the runtime promises, so that nothing hides
 // between the end of an allocation and its guard.
-constexpr std::size_t kAlignment = 16;
 
 std::size_t round_up(std::size_t value, std::size_t unit) {
   return (value + unit - 1) / unit * unit;
@@ -127,9 +126,9 @@ void install_handler() {
 
 }  // namespace
 
-GuardedBlock::GuardedBlock(std::size_t bytes) : bytes_(bytes) {
+GuardedBlock::GuardedBlock(std::size_t bytes, std::size_t alignment) : bytes_(bytes) {
   install_handler();
-  const std::size_t inner = round_up(round_up(bytes, kAlignment), kPage);
+  const std::size_t inner = round_up(round_up(bytes, alignment), kPage);
   mapped_ = inner + 2 * kPage;
   void* pages =
       mmap(nullptr, mapped_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -140,7 +139,7 @@ GuardedBlock::GuardedBlock(std::size_t bytes) : bytes_(bytes) {
   pages_ = pages;
   char* first = static_cast<char*>(pages) + kPage;
   if (inner > 0) mprotect(first, inner, PROT_READ | PROT_WRITE);
-  data_ = first + (inner - round_up(bytes, kAlignment));
+  data_ = first + (inner - round_up(bytes, alignment));
   fill();
 }
 

@@ -98,6 +98,9 @@ struct StaticShared {
   std::uint64_t block = 0;  // the last that has asked for it
 };
 
+/// What src/device/shared_memory.cuh promises.
+constexpr std::size_t kSharedAlignment = 256;
+
 /// One CPU thread's block in flight; its fibers and memory are used again for every block.
 class Block {
  public:
@@ -178,7 +181,7 @@ void Block::run(const Launch& launch, const Extent& index, std::uint64_t seed,
   dynamic_ = nullptr;
   if (launch.shared_bytes > 0) {
     const auto [memory, is_new] =
-        dynamic_of_size_.try_emplace(launch.shared_bytes, launch.shared_bytes);
+        dynamic_of_size_.try_emplace(launch.shared_bytes, launch.shared_bytes, kSharedAlignment);
     if (!is_new) memory->second.fill();
     dynamic_ = &memory->second;
   }

@@ -274,9 +274,9 @@ void fused_forward(Stream& stream, const HeadsView& out, const AttentionSaved& s
       DeviceInputs<Bf16>(inputs, head_parameter), heads_of<Bf16>(out),
       saved.rows.empty() ? nullptr : saved.rows.template data<float>(), weighting};
   if (inputs.q.head_size <= 64) {
-    run_forward_pass<ForwardShape<64>>(stream, arguments, inputs.q.batch);
+    run_forward_pass<64>(stream, arguments, inputs.q.batch);
   } else {
-    run_forward_pass<ForwardShape<128>>(stream, arguments, inputs.q.batch);
+    run_forward_pass<128>(stream, arguments, inputs.q.batch);
   }
 }
 

@@ -18,7 +18,8 @@ struct EndGradients {
 };
 struct NoEndGradients {};
 
-/// A row as both passes see it.
+/// A row as both passes see it, with room at the end so that rows lie an odd multiple of 16 bytes
+/// apart: what eight rows hold at the same place are then different banks of shared memory.
 template <Weighting W>
 struct alignas(16) BackwardRow {
   Visible visible;
@@ -28,6 +29,14 @@ struct alignas(16) BackwardRow {
   float d;            // D
   float values[W::kRowValues];
   [[no_unique_address]] std::conditional_t<W::kFixesExtremes, EndGradients, NoEndGradients> ends;
+
+ private:
+  static constexpr int kBytes = 24 + 4 * W::kRowValues + (W::kFixesExtremes ? 16 : 0);
+  struct Room {
+    float unused[4];
+  };
+  struct NoRoom {};
+  [[no_unique_address]] std::conditional_t<(kBytes + 15) / 16 % 2 == 0, Room, NoRoom> room_;
 };
 
 template <Weighting W>
@@ -62,22 +71,27 @@ struct KeyTerms {
 
 // --- Queries stationary ---------------------------------------------------------------------
 
-template <int kHeadSize>
+template <int kHeadSize, int kKeyTile>
 struct QueryPassShape {
   static constexpr int kD = kHeadSize;
   static constexpr int kM = 2;
   static constexpr int kWarps = 4;
   static constexpr int kThreads = 32 * kWarps;
   static constexpr int kQueries = 16 * kM * kWarps;
-  static constexpr int kKeys = kHeadSize == 64 ? 64 : 32;
+  static constexpr int kKeys = kKeyTile;
 };
+
+/// The widest tiles that spill no registers.
+template <Weighting W, int kHeadSize>
+using QueryPassShapeOf =
+    QueryPassShape<kHeadSize, ExponentialWeighting<W> && kHeadSize == 64 ? 64 : 32>;
 
 template <Weighting W, class Shape>
 constexpr std::int64_t query_pass_shared_bytes() {
   return (2 * Shape::kQueries + 4 * Shape::kKeys) * Shape::kD *
              static_cast<std::int64_t>(sizeof(Bf16)) +
          Shape::kQueries * static_cast<std::int64_t>(sizeof(BackwardRow<W>)) +
-         static_cast<std::int64_t>(sizeof(QueryTile));
+         static_cast<std::int64_t>(sizeof(FirstKeys));
 }
 
 /// Sums over a thread's columns of one row, in fp32 before anything is rounded.
@@ -93,11 +107,12 @@ struct RowSums {
   }
 };
 
-/// g becomes dx.
+/// dx of scores s and gradients g of the weights.
 template <bool kGeneral, Weighting W, int kM, int kN>
-__device__ void differentiate(float (&g)[kM][kN][4], RowSums (&sums)[kM][2],
-                              const float (&s)[kM][kN][4], const BackwardRow<W>* rows, float slope2,
-                              int key, const W& weighting) {
+__device__ void differentiate(std::uint32_t (&dx)[kM][kN][2], const float (&g)[kM][kN][4],
+                              RowSums (&sums)[kM][2], const float (&s)[kM][kN][4],
+                              const BackwardRow<W>* rows, float slope2, int key,
+                              const W& weighting) {
 #pragma unroll
   for (int m = 0; m < kM; ++m) {
 #pragma unroll
@@ -112,10 +127,11 @@ __device__ void differentiate(float (&g)[kM][kN][4], RowSums (&sums)[kM][2],
       RowSums& sum = sums[m][half];
 #pragma unroll
       for (int n = 0; n < kN; ++n) {
+        float pair[2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const float score = s[m][n][2 * half + i];
-          float& gradient = g[m][n][2 * half + i];
+          const float gradient = g[m][n][2 * half + i];
           float x2 = score * scale2;
           bool seen = true;
           if constexpr (kGeneral) {
@@ -124,15 +140,15 @@ __device__ void differentiate(float (&g)[kM][kN][4], RowSums (&sums)[kM][2],
           }
           const KeyTerms<W> terms(row, x2, shift2, seen);
           sum.d += terms.weight * gradient;
-          const float dx = terms.slope * gradient - terms.pull * d;
-          sum.dc += dx * score;
+          pair[i] = terms.slope * gradient - terms.pull * d;
+          sum.dc += pair[i] * score;
           sum.pull_s += terms.pull * score;
           if constexpr (W::kFixesExtremes) {
-            sum.dx += dx;
+            sum.dx += pair[i];
             sum.pull += terms.pull;
           }
-          gradient = dx;
         }
+        dx[m][n][half] = device::pack_bf16(pair[0], pair[1]);
       }
     }
   }
@@ -144,6 +160,9 @@ class QueryPass {
   static constexpr int kD = Shape::kD;
   static constexpr int kM = Shape::kM;
   static constexpr int kKeys = Shape::kKeys;
+  static constexpr int kUnroll = ExponentialWeighting<W> || kD == 64 ? kD / 16
+                                 : W::kFixesExtremes                 ? 1
+                                                                     : 2;
 
   __device__ explicit QueryPass(const BackwardArguments<W>& arguments)
       : a_(arguments),
@@ -151,41 +170,44 @@ class QueryPass {
         dout_{q_.data + Shape::kQueries * kD},
         keys_{dout_.data + Shape::kQueries * kD},
         rows_(reinterpret_cast<BackwardRow<W>*>(keys_.data + 4 * kKeys * kD)),
-        tile_(*reinterpret_cast<QueryTile*>(rows_ + Shape::kQueries)),
+        first_keys_(*reinterpret_cast<FirstKeys*>(rows_ + Shape::kQueries)),
+        tile_(a_.in, Shape::kQueries),
         warp_row_(device::warp_id() * 16 * kM) {}
 
   __device__ void run() {
-    if (threadIdx.x == 0) tile_.set(a_.in, Shape::kQueries);
-    __syncthreads();
-    load_tile<Shape::kQueries, Shape::kThreads>(q_, a_.in.q.at(tile_.b, tile_.t, tile_.h),
-                                                a_.in.q.time_stride, tile_.rows, a_.in.q.head_size);
-    load_tile<Shape::kQueries, Shape::kThreads>(dout_, a_.dout.at(tile_.b, tile_.t, tile_.h),
-                                                a_.dout.time_stride, tile_.rows, a_.dout.head_size);
+    using Queries = TileSource<Shape::kQueries, Shape::kThreads, kD>;
+    const int end_query = tile_.t + tile_.rows;
+    Queries(a_.in.q, tile_.b, tile_.h, end_query).load(q_, tile_.t);
+    Queries(a_.dout, tile_.b, tile_.h, end_query).load(dout_, tile_.t);
     device::copy_async_commit();
     prepare_rows();
     device::copy_async_wait<0>();
     __syncthreads();
-    if (device::warp_id() == 0) tile_.template find_keys<Shape::kQueries>(a_.in, rows_);
+    if (device::warp_id() == 0) {
+      first_keys_.template find<Shape::kQueries>(a_.in, tile_, rows_);
+    }
     estimate_d();
-    const KeyRange& range = tile_.range;
-    const float slope2 = a_.in.slope(tile_.h) * kLog2E;
+    const int end = tile_.end_key(a_.in);
+    const Source sources[2] = {{a_.in.k, tile_.b, tile_.group(a_.in), end},
+                               {a_.in.v, tile_.b, tile_.group(a_.in), end}};
     const BackwardRow<W>* rows = rows_ + warp_row_ + place_.row;
     clear(dq_);
-    load(0, range.begin, range.end);
-    int stage = 0;
-    for (int key = range.begin; key < range.end; key += kKeys, stage ^= 1) {
+    int key = first_keys_.least;
+    load(sources, 0, key);
+    for (int stage = 0; key < end; key += kKeys, stage ^= 1) {
       device::copy_async_wait<0>();
       __syncthreads();  // this tile is there; nobody reads the one before
-      if (key + kKeys < range.end) load(stage ^ 1, key + kKeys, range.end);
+      if (key + kKeys < end) load(sources, stage ^ 1, key + kKeys);
       const Tile<kD> keys = stage_tile(stage, 0);
-      multiply_rows(s_, q_, warp_row_, keys);
-      multiply_rows(g_, dout_, warp_row_, stage_tile(stage, 1));
-      if (range.is_general(key, kKeys)) {
-        differentiate<true>(g_, sums_, s_, rows, slope2, key + place_.column, a_.weighting);
+      multiply_rows<kUnroll>(s_, Rows{q_, warp_row_}, keys);
+      multiply_rows<kUnroll>(g_, Rows{dout_, warp_row_}, stage_tile(stage, 1));
+      if (first_keys_.is_general(a_.in, tile_, key, kKeys)) {
+        const float slope2 = a_.in.slope(tile_.h) * kLog2E;
+        differentiate<true>(dx_, g_, sums_, s_, rows, slope2, key + place_.column, a_.weighting);
       } else {
-        differentiate<false>(g_, sums_, s_, rows, slope2, key + place_.column, a_.weighting);
+        differentiate<false>(dx_, g_, sums_, s_, rows, 0.0F, key + place_.column, a_.weighting);
       }
-      multiply_add_tile(dq_, g_, keys);
+      multiply_add_tile(dq_, dx_, keys);
     }
     finish();
   }
@@ -194,11 +216,11 @@ class QueryPass {
   __device__ Tile<kD> stage_tile(int stage, int which) const {
     return {keys_.data + (2 * stage + which) * kKeys * kD};
   }
-  __device__ void load(int stage, int key, int end) {
-    load_tile<kKeys, Shape::kThreads>(stage_tile(stage, 0), a_.in.k.at(tile_.b, key, tile_.group),
-                                      a_.in.k.time_stride, end - key, a_.in.k.head_size);
-    load_tile<kKeys, Shape::kThreads>(stage_tile(stage, 1), a_.in.v.at(tile_.b, key, tile_.group),
-                                      a_.in.v.time_stride, end - key, a_.in.v.head_size);
+  using Source = TileSource<kKeys, Shape::kThreads, kD>;
+  using Rows = SharedRows<kM, kD>;
+
+  __device__ void load(const Source (&sources)[2], int stage, int key) {
+    for (int i = 0; i < 2; ++i) sources[i].load(stage_tile(stage, i), key);
     device::copy_async_commit();
   }
 
@@ -280,7 +302,7 @@ class QueryPass {
   __device__ float add_end(int m, int half, int r, int key, float gradient) {
     float dot = 0.0F;
     if (key >= 0) {
-      const Bf16* k = a_.in.k.at(tile_.b, key, tile_.group);
+      const Bf16* k = a_.in.k.at(tile_.b, key, tile_.group(a_.in));
 #pragma unroll
       for (int n = 0; n < kD / 8; ++n) {
         const int column = 8 * n + place_.column;
@@ -303,11 +325,13 @@ class QueryPass {
   const Tile<kD> dout_;
   const Tile<kD> keys_;  // two stages of keys and values
   BackwardRow<W>* const rows_;
-  QueryTile& tile_;
+  FirstKeys& first_keys_;
+  const QueryTile tile_;
   const int warp_row_;
   RowSums sums_[kM][2];
   Accumulators<kM, kKeys> s_;
   Accumulators<kM, kKeys> g_;
+  LeftOperands<kM, kKeys> dx_;
   Accumulators<kM, kD> dq_;
 };
 
@@ -329,52 +353,67 @@ struct KeyPassShape {
   static constexpr int kQueries = kHeadSize == 64 ? 32 : 64;
 };
 
-/// Keys [key, key + keys) of a key/value head of sequence b, and the queries that see any of them:
-/// `tiles` tiles from `begin` in each head of the group. In shared memory as QueryTile is.
+/// Keys [key, key + keys) of a key/value head of sequence b. As QueryTile.
 struct KeyTile {
   int b;
   int group;
   int key;
   int keys;
   int used;  ///< of the keys; those after the last position may never have been written
-  int begin;
-  int tiles;
-  int steps;  ///< tiles of all heads
 
   template <class T>
-  __device__ void set(const DeviceInputs<T>& in, int most_keys) {
-    const int groups = in.heads / in.heads_per_group;
-    b = static_cast<int>(blockIdx.x) / groups;
-    group = static_cast<int>(blockIdx.x) % groups;
-    key = static_cast<int>(blockIdx.y) * most_keys;
-    keys = smaller(most_keys, in.keys - key);
-    used = smaller(keys, in.first_position + in.time - key);
-  }
-  /// Queries below `end` may see keys.
+  __device__ KeyTile(const DeviceInputs<T>& in, int most_keys)
+      : b(static_cast<int>(blockIdx.y)),
+        group(static_cast<int>(blockIdx.x)),
+        key(static_cast<int>(blockIdx.z) * most_keys),
+        keys(smaller(most_keys, in.keys - key)),
+        used(smaller(keys, in.first_position + in.time - key)) {}
+
   template <class T>
-  __device__ void set_queries(const DeviceInputs<T>& in, int end, int queries) {
-    begin = larger(0, key - in.first_position) / queries * queries;
-    tiles = end > begin ? (end - begin + queries - 1) / queries : 0;
-    steps = tiles * in.heads_per_group;
+  __device__ int first_head(const DeviceInputs<T>& in) const {
+    return group * in.heads_per_group;
   }
+  /// The first tile of queries that sees keys.
+  template <class T>
+  __device__ int first_query(const DeviceInputs<T>& in, int queries) const {
+    return larger(0, key - in.first_position) / queries * queries;
+  }
+};
+
+/// A tile of queries: those from t on of a head of the group.
+struct QueryPlace {
+  int t;
+  int head;
 };
 
 template <Weighting W, class Shape>
 constexpr std::int64_t key_pass_shared_bytes() {
   return (2 * Shape::kKeys + 4 * Shape::kQueries) * Shape::kD *
              static_cast<std::int64_t>(sizeof(Bf16)) +
-         2 * Shape::kQueries * static_cast<std::int64_t>(sizeof(BackwardRow<W>)) +
-         static_cast<std::int64_t>(sizeof(KeyTile));
+         2 * Shape::kQueries * static_cast<std::int64_t>(sizeof(BackwardRow<W>));
 }
 
-/// s becomes the weights and g the gradients of the scores; both transposed: rows are keys and
-/// columns queries.
+/// What the rows' ends are due, added to the gradient of the score of key `at`.
+template <Weighting W>
+__device__ float with_ends(float gradient, const BackwardRow<W>& row, int at) {
+  if constexpr (W::kFixesExtremes) {
+    if (at == row.ends.argmin) gradient += row.ends.at_min;
+    if (at == row.ends.argmax) gradient += row.ends.at_max;
+  }
+  return gradient;
+}
+
+/// The weights of scores s, and the gradients of the scores from g; all transposed: rows are keys
+/// and columns queries.
 template <bool kGeneral, Weighting W, int kM, int kN>
-__device__ void differentiate_columns(float (&s)[kM][kN][4], float (&g)[kM][kN][4],
-                                      const BackwardRow<W>* rows, float slope2, int key,
-                                      const W& weighting) {
+__device__ void differentiate_columns(std::uint32_t (&weights)[kM][kN][2],
+                                      std::uint32_t (&ds)[kM][kN][2], const float (&s)[kM][kN][4],
+                                      const float (&g)[kM][kN][4], const BackwardRow<W>* rows,
+                                      float slope2, int key, const W& weighting) {
 #pragma unroll
   for (int n = 0; n < kN; ++n) {
+    float weight[2][kM][2];
+    float gradient[2][kM][2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const BackwardRow<W>& known = rows[8 * n + i];
@@ -389,40 +428,25 @@ __device__ void differentiate_columns(float (&s)[kM][kN][4], float (&g)[kM][kN][
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const int at = key + 16 * m + 8 * half;
-          float& score = s[m][n][2 * half + i];
-          float& gradient = g[m][n][2 * half + i];
-          float x2 = score * scale2;
+          float x2 = s[m][n][2 * half + i] * scale2;
           bool seen = true;
           if constexpr (kGeneral) {
             x2 += slope2 * static_cast<float>(at - visible.last());
             seen = visible(at);
           }
           const KeyTerms<W> terms(row, x2, shift2, seen);
-          gradient = (terms.slope * gradient - terms.pull * d) * coefficient;
-          score = terms.weight;
+          const float dx = terms.slope * g[m][n][2 * half + i] - terms.pull * d;
+          gradient[i][m][half] = with_ends(dx * coefficient, known, at);
+          weight[i][m][half] = terms.weight;
         }
       }
     }
-  }
-}
-
-/// Adds what the rows' ends are due to the gradients of scores.
-template <Weighting W, int kM, int kN>
-__device__ void add_ends(float (&g)[kM][kN][4], const BackwardRow<W>* rows, int key) {
 #pragma unroll
-  for (int n = 0; n < kN; ++n) {
+    for (int m = 0; m < kM; ++m) {
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const EndGradients ends = rows[8 * n + i].ends;
-#pragma unroll
-      for (int m = 0; m < kM; ++m) {
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          float& gradient = g[m][n][2 * half + i];
-          const int at = key + 16 * m + 8 * half;
-          if (at == ends.argmin) gradient += ends.at_min;
-          if (at == ends.argmax) gradient += ends.at_max;
-        }
+      for (int half = 0; half < 2; ++half) {
+        weights[m][n][half] = device::pack_bf16(weight[0][m][half], weight[1][m][half]);
+        ds[m][n][half] = device::pack_bf16(gradient[0][m][half], gradient[1][m][half]);
       }
     }
   }
@@ -435,6 +459,8 @@ class KeyPass {
   static constexpr int kM = Shape::kM;
   static constexpr int kKeys = Shape::kKeys;
   static constexpr int kQueries = Shape::kQueries;
+  static constexpr int kUnroll = W::kFixesExtremes ? 1 : 4;
+  static_assert(sizeof(BackwardRow<W>) / 16 % 2 == 1);
 
   __device__ explicit KeyPass(const BackwardArguments<W>& arguments)
       : a_(arguments),
@@ -442,29 +468,19 @@ class KeyPass {
         values_{keys_.data + kKeys * kD},
         stages_{values_.data + kKeys * kD},
         rows_(reinterpret_cast<BackwardRow<W>*>(stages_.data + 4 * kQueries * kD)),
-        tile_(*reinterpret_cast<KeyTile*>(rows_ + 2 * kQueries)),
+        tile_(a_.in, kKeys),
         warp_row_(device::warp_id() * 16 * kM) {}
 
   __device__ void run() {
-    if (threadIdx.x == 0) tile_.set(a_.in, kKeys);
-    __syncthreads();
-    load_tile<kKeys, Shape::kThreads>(keys_, a_.in.k.at(tile_.b, tile_.key, tile_.group),
-                                      a_.in.k.time_stride, tile_.used, a_.in.k.head_size);
-    load_tile<kKeys, Shape::kThreads>(values_, a_.in.v.at(tile_.b, tile_.key, tile_.group),
-                                      a_.in.v.time_stride, tile_.used, a_.in.v.head_size);
+    using Keys = TileSource<kKeys, Shape::kThreads, kD>;
+    const int end_key = tile_.key + tile_.used;
+    Keys(a_.in.k, tile_.b, tile_.group, end_key).load(keys_, tile_.key);
+    Keys(a_.in.v, tile_.b, tile_.group, end_key).load(values_, tile_.key);
     device::copy_async_commit();
     clear(dk_);
     clear(dv_);
     const int end = query_end();
-    if (threadIdx.x == 0) tile_.set_queries(a_.in, end, kQueries);
-    __syncthreads();
-    if (tile_.steps > 0) load(0);
-    for (int step = 0; step < tile_.steps; ++step) {
-      device::copy_async_wait<0>();
-      __syncthreads();  // this tile is there; nobody reads the one before
-      if (step + 1 < tile_.steps) load(step + 1);
-      add_tile(step);
-    }
+    if (tile_.first_query(a_.in, kQueries) < end) add_queries(end);
     device::copy_async_wait<0>();
     __syncthreads();
     const auto one = [](int, int) { return 1.0F; };
@@ -490,52 +506,64 @@ class KeyPass {
     return device::block_max(end);
   }
 
-  __device__ int head(int step) const {
-    return tile_.group * a_.in.heads_per_group + step / tile_.tiles;
-  }
-  __device__ int first_query(int step) const { return tile_.begin + step % tile_.tiles * kQueries; }
+  using Source = TileSource<kQueries, Shape::kThreads, kD>;
+  using Rows = SharedRows<kM, kD>;
 
-  __device__ void load(int step) {
-    const int stage = step & 1;
-    const int h = head(step);
-    const int t = first_query(step);
-    const int rows = a_.in.time - t;
-    load_tile<kQueries, Shape::kThreads>(stage_tile(stage, 0), a_.in.q.at(tile_.b, t, h),
-                                         a_.in.q.time_stride, rows, a_.in.q.head_size);
-    load_tile<kQueries, Shape::kThreads>(stage_tile(stage, 1), a_.dout.at(tile_.b, t, h),
-                                         a_.dout.time_stride, rows, a_.dout.head_size);
+  /// All tiles of queries below `end`, head after head.
+  __device__ void add_queries(int end) {
+    Source sources[2] = {{a_.in.q, tile_.b, tile_.first_head(a_.in), a_.in.time},
+                         {a_.dout, tile_.b, tile_.first_head(a_.in), a_.in.time}};
+    QueryPlace next{tile_.first_query(a_.in, kQueries), 0};
+    load(sources, 0, next);
+    for (int stage = 0; next.head < a_.in.heads_per_group; stage ^= 1) {
+      const QueryPlace now = next;
+      next.t += kQueries;
+      if (next.t >= end) {
+        next = {tile_.first_query(a_.in, kQueries), next.head + 1};
+        for (Source& source : sources) source.next_head();
+      }
+      device::copy_async_wait<0>();
+      __syncthreads();  // this tile is there; nobody reads the one before
+      if (next.head < a_.in.heads_per_group) load(sources, stage ^ 1, next);
+      add_tile(stage, now);
+    }
+  }
+
+  __device__ void load(const Source (&sources)[2], int stage, const QueryPlace& at) {
+    for (int i = 0; i < 2; ++i) sources[i].load(stage_tile(stage, i), at.t);
     constexpr int kParts = static_cast<int>(sizeof(BackwardRow<W>)) / 16;
-    const auto* from = reinterpret_cast<const uint4*>(a_.rows + a_.in.row(tile_.b, h, t));
-    auto* to = reinterpret_cast<uint4*>(rows_ + stage * kQueries);
-    for (int i = static_cast<int>(threadIdx.x); i < kQueries * kParts; i += Shape::kThreads) {
-      const bool take = i / kParts < rows;
-      device::copy_async_16(to + i, take ? from + i : from,
-                            take ? device::Fill::source : device::Fill::zero);
+    const int h = tile_.first_head(a_.in) + at.head;
+    const auto* from = reinterpret_cast<const uint4*>(a_.rows + a_.in.row(tile_.b, h, at.t));
+    const device::SharedAddress to = device::shared_address(rows_ + stage * kQueries);
+    const int parts = kParts * (a_.in.time - at.t);
+#pragma unroll
+    for (int first = 0; first < kQueries * kParts; first += Shape::kThreads) {
+      const int i = first + static_cast<int>(threadIdx.x);
+      if (i >= kQueries * kParts) break;
+      device::copy_async_16(to + 16 * i, from + i,
+                            i < parts ? device::Fill::source : device::Fill::zero);
     }
     device::copy_async_commit();
   }
 
-  __device__ void add_tile(int step) {
-    const int stage = step & 1;
-    const int t = first_query(step);
+  __device__ void add_tile(int stage, const QueryPlace& at) {
     const Tile<kD> q = stage_tile(stage, 0);
     const Tile<kD> dout = stage_tile(stage, 1);
     const BackwardRow<W>* rows = rows_ + stage * kQueries + place_.column;
     const int key = tile_.key + warp_row_ + place_.row;
-    multiply_rows(s_, keys_, warp_row_, q);
-    multiply_rows(g_, values_, warp_row_, dout);
+    multiply_rows<kUnroll>(s_, Rows{keys_, warp_row_}, q);
+    multiply_rows<kUnroll>(g_, Rows{values_, warp_row_}, dout);
     const bool general = a_.in.first_key != nullptr || a_.in.alibi != nullptr ||
-                         t + kQueries > a_.in.time ||
-                         a_.in.first_position + t < tile_.key + kKeys - 1;
+                         at.t + kQueries > a_.in.time ||
+                         a_.in.first_position + at.t < tile_.key + kKeys - 1;
     if (general) {
-      const float slope2 = a_.in.slope(head(step)) * kLog2E;
-      differentiate_columns<true>(s_, g_, rows, slope2, key, a_.weighting);
+      const float slope2 = a_.in.slope(tile_.first_head(a_.in) + at.head) * kLog2E;
+      differentiate_columns<true>(weights_, ds_, s_, g_, rows, slope2, key, a_.weighting);
     } else {
-      differentiate_columns<false>(s_, g_, rows, 0.0F, key, a_.weighting);
+      differentiate_columns<false>(weights_, ds_, s_, g_, rows, 0.0F, key, a_.weighting);
     }
-    multiply_add_tile(dv_, s_, dout);
-    if constexpr (W::kFixesExtremes) add_ends(g_, rows, key);
-    multiply_add_tile(dk_, g_, q);
+    multiply_add_tile(dv_, weights_, dout);
+    multiply_add_tile(dk_, ds_, q);
   }
 
   const BackwardArguments<W>& a_;
@@ -544,10 +572,12 @@ class KeyPass {
   const Tile<kD> values_;
   const Tile<kD> stages_;  // two stages of queries and dO
   BackwardRow<W>* const rows_;
-  KeyTile& tile_;
+  const KeyTile tile_;
   const int warp_row_;
   Accumulators<kM, kQueries> s_;
   Accumulators<kM, kQueries> g_;
+  LeftOperands<kM, kQueries> weights_;
+  LeftOperands<kM, kQueries> ds_;
   Accumulators<kM, kD> dk_;
   Accumulators<kM, kD> dv_;
 };
@@ -561,19 +591,18 @@ __global__ void __launch_bounds__(Shape::kThreads)
 template <int kHeadSize, MonoidWeighting W>
 void run_backward_passes(Stream& stream, const BackwardArguments<W>& arguments,
                          std::int64_t batch) {
-  using Queries = QueryPassShape<kHeadSize>;
+  using Queries = QueryPassShapeOf<W, kHeadSize>;
   using Keys = KeyPassShape<kHeadSize>;
   device::launch_kernel<query_pass_kernel<W, Queries>>(
       stream,
-      {.grid = query_grid(arguments.in, batch, Queries::kQueries),
+      {.grid = tile_grid(arguments.in.heads, batch, arguments.in.time, Queries::kQueries),
        .block = dim3(Queries::kThreads),
        .shared_bytes = query_pass_shared_bytes<W, Queries>()},
       arguments);
   const int groups = arguments.in.heads / arguments.in.heads_per_group;
   device::launch_kernel<key_pass_kernel<W, Keys>>(
       stream,
-      {.grid = dim3(static_cast<unsigned>(batch * groups),
-                    static_cast<unsigned>((arguments.in.keys + Keys::kKeys - 1) / Keys::kKeys)),
+      {.grid = tile_grid(groups, batch, arguments.in.keys, Keys::kKeys),
        .block = dim3(Keys::kThreads),
        .shared_bytes = key_pass_shared_bytes<W, Keys>()},
       arguments);

@@ -7,15 +7,22 @@
 /// see. Keys and values of a tile are each loaded while the matrix units work on the other.
 namespace ssmax::kernels::cuda {
 
-template <int kHeadSize>
+template <int kHeadSize, int kKeyTile>
 struct ForwardShape {
   static constexpr int kD = kHeadSize;
   static constexpr int kM = 2;
   static constexpr int kWarps = 4;
   static constexpr int kThreads = 32 * kWarps;
   static constexpr int kQueries = 16 * kM * kWarps;
-  static constexpr int kKeys = 64;
+  static constexpr int kKeys = kKeyTile;
+  static constexpr int kUnroll = kHeadSize * kKeyTile > 64 * 64 ? 1 : kHeadSize / 16;
 };
+
+/// The widest tiles that spill no registers.
+template <Weighting W, int kHeadSize>
+using ForwardShapeOf =
+    ForwardShape<kHeadSize,
+                 ExponentialWeighting<W> || (OnePassWeighting<W> && kHeadSize == 64) ? 64 : 32>;
 
 template <Weighting W>
 struct ForwardRow {
@@ -38,7 +45,7 @@ constexpr std::int64_t forward_shared_bytes() {
   return (Shape::kQueries + 2 * Shape::kKeys) * Shape::kD *
              static_cast<std::int64_t>(sizeof(Bf16)) +
          Shape::kQueries * static_cast<std::int64_t>(sizeof(ForwardRow<W>)) +
-         static_cast<std::int64_t>(sizeof(QueryTile));
+         static_cast<std::int64_t>(sizeof(FirstKeys));
 }
 
 /// The statistic of a thread's rows while keys come, in the units of the scores: the scale is
@@ -49,10 +56,11 @@ struct RunningRows {
   float sum[kM][2];
 };
 
-/// Scores become weights under the running maximum; what was summed before is brought to it.
+/// The weights of scores under the running maximum; what was summed before is brought to it.
 template <bool kGeneral, OnePassWeighting W, int kM, int kN, int kOut>
-__device__ void absorb(float (&s)[kM][kN][4], float (&o)[kM][kOut][4], RunningRows<kM>& running,
-                       const ForwardRow<W>* rows, float slope2, int key, const W& weighting) {
+__device__ void absorb(std::uint32_t (&p)[kM][kN][2], float (&s)[kM][kN][4],
+                       float (&o)[kM][kOut][4], RunningRows<kM>& running, const ForwardRow<W>* rows,
+                       float slope2, int key, const W& weighting) {
 #pragma unroll
   for (int m = 0; m < kM; ++m) {
 #pragma unroll
@@ -83,9 +91,10 @@ __device__ void absorb(float (&s)[kM][kN][4], float (&o)[kM][kOut][4], RunningRo
       float sum = 0.0F;
 #pragma unroll
       for (int n = 0; n < kN; ++n) {
+        float weights[2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          float& score = s[m][n][2 * half + i];
+          const float score = s[m][n][2 * half + i];
           const float e = device::exp2_approx(fmaf(score, scale, -shift2));
           float term = W::term(e, origin);
           float weight = weighting.weight(provisional, score * natural, e);
@@ -95,8 +104,9 @@ __device__ void absorb(float (&s)[kM][kN][4], float (&o)[kM][kOut][4], RunningRo
             weight = seen ? weight : 0.0F;
           }
           sum += term;
-          score = weight;
+          weights[i] = weight;
         }
+        p[m][n][half] = device::pack_bf16(weights[0], weights[1]);
       }
       running.sum[m][half] = running.sum[m][half] * rescale + sum;
 #pragma unroll
@@ -189,10 +199,10 @@ __device__ void find_ends(Ends (&ends)[kM][2], float (&s)[kM][kN][4], const Forw
   }
 }
 
-/// Scores become the weights of known rows.
+/// The weights of scores in known rows.
 template <bool kGeneral, Weighting W, int kM, int kN>
-__device__ void weigh(float (&s)[kM][kN][4], const ForwardRow<W>* rows, float slope2, int key,
-                      const W& weighting) {
+__device__ void weigh(std::uint32_t (&p)[kM][kN][2], float (&s)[kM][kN][4],
+                      const ForwardRow<W>* rows, float slope2, int key, const W& weighting) {
 #pragma unroll
   for (int m = 0; m < kM; ++m) {
 #pragma unroll
@@ -204,13 +214,15 @@ __device__ void weigh(float (&s)[kM][kN][4], const ForwardRow<W>* rows, float sl
       scale_scores<kGeneral>(s[m], half, known.scale2, slope2, key - visible.last());
 #pragma unroll
       for (int n = 0; n < kN; ++n) {
+        float weights[2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          float& x2 = s[m][n][2 * half + i];
+          const float x2 = s[m][n][2 * half + i];
           const float e = device::exp2_approx(cut_exponent2<W>(x2 - shift2));
           const float weight = weighting.weight(row, x2 * kLn2, e);
-          x2 = !kGeneral || visible(key + 8 * n + i) ? weight : 0.0F;
+          weights[i] = !kGeneral || visible(key + 8 * n + i) ? weight : 0.0F;
         }
+        p[m][n][half] = device::pack_bf16(weights[0], weights[1]);
       }
     }
   }
@@ -229,17 +241,18 @@ class ForwardPass {
         keys_{q_.data + Shape::kQueries * kD},
         values_{keys_.data + kKeys * kD},
         rows_(reinterpret_cast<ForwardRow<W>*>(values_.data + kKeys * kD)),
-        tile_(*reinterpret_cast<QueryTile*>(rows_ + Shape::kQueries)),
+        first_keys_(*reinterpret_cast<FirstKeys*>(rows_ + Shape::kQueries)),
+        tile_(a_.in, Shape::kQueries),
         warp_row_(device::warp_id() * 16 * kM) {}
 
   __device__ void run() {
-    if (threadIdx.x == 0) tile_.set(a_.in, Shape::kQueries);
-    __syncthreads();
     prepare_rows();
     __syncthreads();
-    if (device::warp_id() == 0) tile_.template find_keys<Shape::kQueries>(a_.in, rows_);
-    load_tile<Shape::kQueries, Shape::kThreads>(q_, a_.in.q.at(tile_.b, tile_.t, tile_.h),
-                                                a_.in.q.time_stride, tile_.rows, a_.in.q.head_size);
+    if (device::warp_id() == 0) {
+      first_keys_.template find<Shape::kQueries>(a_.in, tile_, rows_);
+    }
+    using Queries = TileSource<Shape::kQueries, Shape::kThreads, kD>;
+    Queries(a_.in.q, tile_.b, tile_.h, tile_.t + tile_.rows).load(q_, tile_.t);
     device::copy_async_commit();
     __syncthreads();
     if constexpr (OnePassWeighting<W>) {
@@ -280,29 +293,44 @@ class ForwardPass {
         words = make_uint4(words.x ^ kSigns, words.y ^ kSigns, words.z ^ kSigns, words.w ^ kSigns);
       }
     }
+    __syncwarp();  // a warp's threads have flipped its own rows
   }
 
-  __device__ void load(Tile<kD> to, const Heads<const Bf16>& from, int key) {
-    load_tile<kKeys, Shape::kThreads>(to, from.at(tile_.b, key, tile_.group), from.time_stride,
-                                      tile_.range.end - key, from.head_size);
+  using Source = TileSource<kKeys, Shape::kThreads, kD>;
+  using SharedQueries = SharedRows<kM, kD>;
+  using QueryRows =
+      std::conditional_t<kD == 64 && OnePassWeighting<W>, HeldRows<kM, kD>, SharedQueries>;
+
+  __device__ SharedQueries shared_queries() const { return {q_, warp_row_}; }
+
+  __device__ Source source(const Heads<const Bf16>& heads) const {
+    return {heads, tile_.b, tile_.group(a_.in), tile_.end_key(a_.in)};
+  }
+  __device__ static void load(Tile<kD> to, const Source& from, int key) {
+    from.load(to, key);
     device::copy_async_commit();
   }
 
   /// For every tile of keys: scores, then `weigh(general, key)`, then its part of the output.
   template <class Weigh>
   __device__ void for_each_tile(const Weigh& weigh_tile) {
+    const int end = tile_.end_key(a_.in);
+    const Source keys = source(a_.in.k);
+    const Source values = source(a_.in.v);
+    const QueryRows queries(shared_queries());
     clear(o_);
-    load(keys_, a_.in.k, tile_.range.begin);
-    for (int key = tile_.range.begin; key < tile_.range.end; key += kKeys) {
+    int key = first_keys_.least;
+    load(keys_, keys, key);
+    for (; key < end; key += kKeys) {
       device::copy_async_wait<0>();
       __syncthreads();  // keys are there; nobody reads the values of the tile before
-      load(values_, a_.in.v, key);
-      multiply_rows(s_, q_, warp_row_, keys_);
+      load(values_, values, key);
+      multiply_rows<Shape::kUnroll>(s_, queries, keys_);
       device::copy_async_wait<0>();
       __syncthreads();  // values are there; nobody reads these keys any more
-      if (key + kKeys < tile_.range.end) load(keys_, a_.in.k, key + kKeys);
-      weigh_tile(tile_.range.is_general(key, kKeys), key + place_.column);
-      multiply_add_tile(o_, s_, values_);
+      if (key + kKeys < end) load(keys_, keys, key + kKeys);
+      weigh_tile(first_keys_.is_general(a_.in, tile_, key, kKeys), key + place_.column);
+      multiply_add_tile(o_, p_, values_);
     }
   }
 
@@ -317,13 +345,12 @@ class ForwardPass {
         running.sum[m][half] = 0.0F;
       }
     }
-    const float slope2 = a_.in.slope(tile_.h) * kLog2E;
     const ForwardRow<W>* rows = rows_ + warp_row_ + place_.row;
     for_each_tile([&](bool general, int key) {
       if (general) {
-        absorb<true>(s_, o_, running, rows, slope2, key, a_.weighting);
+        absorb<true>(p_, s_, o_, running, rows, slope2(), key, a_.weighting);
       } else {
-        absorb<false>(s_, o_, running, rows, slope2, key, a_.weighting);
+        absorb<false>(p_, s_, o_, running, rows, 0.0F, key, a_.weighting);
       }
     });
     float factor[kM][2];
@@ -333,7 +360,7 @@ class ForwardPass {
       for (int half = 0; half < 2; ++half) {
         const int r = warp_row_ + place_.row + 16 * m + 8 * half;
         RowStatistic<float> statistic;
-        const float scale = slope2 != 0.0F ? 1.0F : rows_[r].scale2;
+        const float scale = slope2() != 0.0F ? 1.0F : rows_[r].scale2;
         statistic.max = running.max[m][half] * scale * kLn2;
         statistic.sum = quad_sum(running.sum[m][half]);
         const auto row = a_.weighting.finish(statistic, head(), rows_[r].visible.count);
@@ -345,35 +372,37 @@ class ForwardPass {
   }
 
   __device__ void run_known_rows() {
-    const float slope2 = a_.in.slope(tile_.h) * kLog2E;
-    if constexpr (W::kNeeds != RowNeeds::nothing) find_rows(slope2);
+    if constexpr (W::kNeeds != RowNeeds::nothing) find_rows();
     const ForwardRow<W>* rows = rows_ + warp_row_ + place_.row;
     for_each_tile([&](bool general, int key) {
       if (general) {
-        weigh<true>(s_, rows, slope2, key, a_.weighting);
+        weigh<true>(p_, s_, rows, slope2(), key, a_.weighting);
       } else {
-        weigh<false>(s_, rows, slope2, key, a_.weighting);
+        weigh<false>(p_, s_, rows, 0.0F, key, a_.weighting);
       }
     });
     store([](int, int) { return 1.0F; });
   }
 
   /// A pass over the keys alone, their tiles by turns in the two buffers.
-  __device__ void find_rows(float slope2) {
+  __device__ void find_rows() {
     Ends ends[kM][2];
     const ForwardRow<W>* rows = rows_ + warp_row_ + place_.row;
-    load(keys_, a_.in.k, tile_.range.begin);
+    const int end = tile_.end_key(a_.in);
+    const Source keys = source(a_.in.k);
+    int key = first_keys_.least;
+    load(keys_, keys, key);
     Tile<kD> now = keys_;
     Tile<kD> next = values_;
-    for (int key = tile_.range.begin; key < tile_.range.end; key += kKeys) {
+    for (; key < end; key += kKeys) {
       device::copy_async_wait<0>();
       __syncthreads();
-      if (key + kKeys < tile_.range.end) load(next, a_.in.k, key + kKeys);
-      multiply_rows(s_, q_, warp_row_, now);
-      if (tile_.range.is_general(key, kKeys)) {
-        find_ends<true>(ends, s_, rows, slope2, key + place_.column);
+      if (key + kKeys < end) load(next, keys, key + kKeys);
+      multiply_rows<Shape::kUnroll>(s_, shared_queries(), now);
+      if (first_keys_.is_general(a_.in, tile_, key, kKeys)) {
+        find_ends<true>(ends, s_, rows, slope2(), key + place_.column);
       } else {
-        find_ends<false>(ends, s_, rows, slope2, key + place_.column);
+        find_ends<false>(ends, s_, rows, 0.0F, key + place_.column);
       }
       const Tile<kD> used = now;
       now = next;
@@ -383,10 +412,10 @@ class ForwardPass {
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        Ends& end = ends[m][half];
-        end.merge(end.of_lane(1));
-        end.merge(end.of_lane(2));
-        if (place_.column == 0) finish_row(end, warp_row_ + place_.row + 16 * m + 8 * half);
+        Ends& row = ends[m][half];
+        row.merge(row.of_lane(1));
+        row.merge(row.of_lane(2));
+        if (place_.column == 0) finish_row(row, warp_row_ + place_.row + 16 * m + 8 * half);
       }
     }
     __syncthreads();  // rows are written; nobody reads the keys any more
@@ -406,6 +435,8 @@ class ForwardPass {
     save(row.row, r);
   }
 
+  // Read again where needed, so that it takes no register between the tiles.
+  __device__ float slope2() const { return a_.in.slope(tile_.h) * kLog2E; }
   __device__ float head() const { return a_.in.head(tile_.h, a_.weighting); }
 
   __device__ void save(const RowOf<W, float>& row, int r) const {
@@ -426,9 +457,11 @@ class ForwardPass {
   const Tile<kD> keys_;
   const Tile<kD> values_;
   ForwardRow<W>* const rows_;
-  QueryTile& tile_;
+  FirstKeys& first_keys_;
+  const QueryTile tile_;
   const int warp_row_;
   Accumulators<kM, kKeys> s_;
+  LeftOperands<kM, kKeys> p_;
   Accumulators<kM, kD> o_;
 };
 
@@ -438,13 +471,14 @@ __global__ void __launch_bounds__(Shape::kThreads)
   ForwardPass<W, Shape>(arguments).run();
 }
 
-template <class Shape, MonoidWeighting W>
+template <int kHeadSize, MonoidWeighting W>
 void run_forward_pass(Stream& stream, const ForwardArguments<W>& arguments, std::int64_t batch) {
+  using Shape = ForwardShapeOf<W, kHeadSize>;
   device::launch_kernel<forward_pass_kernel<W, Shape>>(
       stream,
-      {.grid = query_grid(arguments.in, batch, Shape::kQueries),
+      {.grid = tile_grid(arguments.in.heads, batch, arguments.in.time, Shape::kQueries),
        .block = dim3(Shape::kThreads),
-       .shared_bytes = static_cast<std::size_t>(forward_shared_bytes<W, Shape>())},
+       .shared_bytes = forward_shared_bytes<W, Shape>()},
       arguments);
 }
 

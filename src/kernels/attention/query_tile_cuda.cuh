@@ -2,40 +2,28 @@
 
 #include "kernels/attention/tile_cuda.cuh"
 
-/// What the passes with stationary queries share: the block's queries, the range of keys that they
-/// can see, and the scores of a thread.
+/// What the passes with stationary queries share: the block's queries, the keys that they can see,
+/// and the scores of a thread.
 namespace ssmax::kernels::cuda {
 
-/// Keys [begin, end) in whole tiles from `begin`. Every row sees [plain_begin, plain_end), without
-/// a bias; elsewhere tiles are general.
-struct KeyRange {
-  int begin = 0;
-  int end = 0;
-  int plain_begin = 0;
-  int plain_end = 0;
-
-  __device__ bool is_general(int key, int keys) const {
-    return key < plain_begin || key + keys > plain_end;
-  }
-};
-
-/// Queries [t, t + rows) of head h of sequence b; the tiles with the most keys come first. Lies in
-/// shared memory, where it costs no registers between its uses.
+/// Queries [t, t + rows) of head h of sequence b; the tiles with the most keys come first. Follows
+/// from the block's index and arguments alone, so that it lives in registers of the whole warp.
 struct QueryTile {
   int b;
   int h;
-  int group;
   int t;
   int rows;
-  KeyRange range;
 
   template <class T>
-  __device__ void set(const DeviceInputs<T>& in, int queries) {
-    b = static_cast<int>(blockIdx.x) / in.heads;
-    h = static_cast<int>(blockIdx.x) % in.heads;
-    group = h / in.heads_per_group;
-    t = static_cast<int>(gridDim.y - 1 - blockIdx.y) * queries;
-    rows = smaller(queries, in.time - t);
+  __device__ QueryTile(const DeviceInputs<T>& in, int queries)
+      : b(static_cast<int>(blockIdx.y)),
+        h(static_cast<int>(blockIdx.x)),
+        t(static_cast<int>(gridDim.z - 1 - blockIdx.z) * queries),
+        rows(smaller(queries, in.time - t)) {}
+
+  template <class T>
+  __device__ int group(const DeviceInputs<T>& in) const {
+    return h / in.heads_per_group;
   }
   template <class T>
   __device__ float row_scale(const DeviceInputs<T>& in, int r) const {
@@ -47,36 +35,53 @@ struct QueryTile {
     const int first = in.first(b, t + r);
     return {first, in.first_position + t + r + 1 - first};
   }
-
-  /// Sets the range from tile_rows[r].visible; one warp calls it.
-  template <int kQueries, class T, class Row>
-  __device__ void find_keys(const DeviceInputs<T>& in, const Row* tile_rows) {
-    const int end = in.first_position + t + rows;
-    int least = 0;
-    int most = 0;
-    if (in.first_key != nullptr) {
-      least = end;
-      for (int r = device::lane_id(); r < kQueries; r += 32) {
-        const Visible visible = tile_rows[r].visible;
-        if (visible.count == 0) continue;
-        least = smaller(least, visible.first);
-        most = larger(most, visible.first);
-      }
-      for (int distance = 16; distance > 0; distance /= 2) {
-        least = smaller(least, __shfl_xor_sync(kAllLanes, least, distance));
-        most = larger(most, __shfl_xor_sync(kAllLanes, most, distance));
-      }
-    }
-    if (device::lane_id() == 0) {
-      range = {least, end, most, in.alibi == nullptr ? in.first_position + t + 1 : 0};
-    }
+  /// After the last key that a query sees.
+  template <class T>
+  __device__ int end_key(const DeviceInputs<T>& in) const {
+    return in.first_position + t + rows;
   }
 };
 
-template <class T>
-dim3 query_grid(const DeviceInputs<T>& in, std::int64_t batch, int queries) {
-  return {static_cast<unsigned>(batch * in.heads),
-          static_cast<unsigned>((in.time + queries - 1) / queries), 1};
+/// The first keys of a tile's queries, in shared memory.
+struct FirstKeys {
+  int least;
+  int most;
+
+  /// From rows[r].visible; one warp calls it.
+  template <int kQueries, class T, class Row>
+  __device__ void find(const DeviceInputs<T>& in, const QueryTile& tile, const Row* rows) {
+    int low = 0;
+    int high = 0;
+    if (in.first_key != nullptr) {
+      low = tile.end_key(in);
+      for (int r = device::lane_id(); r < kQueries; r += 32) {
+        const Visible visible = rows[r].visible;
+        if (visible.count == 0) continue;
+        low = smaller(low, visible.first);
+        high = larger(high, visible.first);
+      }
+      for (int distance = 16; distance > 0; distance /= 2) {
+        low = smaller(low, __shfl_xor_sync(kAllLanes, low, distance));
+        high = larger(high, __shfl_xor_sync(kAllLanes, high, distance));
+      }
+    }
+    if (device::lane_id() == 0) *this = {low, high};
+  }
+
+  /// Whether some of the tile's queries do not see all of [key, key + keys), or with a bias.
+  template <class T>
+  __device__ bool is_general(const DeviceInputs<T>& in, const QueryTile& tile, int key,
+                             int keys) const {
+    return key + keys > in.first_position + tile.t + 1 || in.alibi != nullptr ||
+           (in.first_key != nullptr && key < most);
+  }
+};
+
+/// Blocks of one tile each: heads, sequences, tiles.
+inline dim3 tile_grid(std::int64_t heads, std::int64_t batch, std::int64_t rows,
+                      std::int64_t tile_rows) {
+  return {static_cast<unsigned>(heads), static_cast<unsigned>(batch),
+          static_cast<unsigned>(base::div_up(rows, tile_rows))};
 }
 
 /// s = s scale + slope2 (key - position), for the elements of one row; `distance` is the latter for

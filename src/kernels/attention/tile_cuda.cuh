@@ -109,21 +109,24 @@ struct Visible {
   __device__ int last() const { return first + count - 1; }
 };
 
-/// A tile (rows, kD) of bf16 in shared memory. Sixteen bytes c of row r lie at c ^ (r % 8), so that
-/// eight rows of a matrix load touch all 32 banks once.
+/// A tile (rows, kD) of bf16 in shared memory, aligned to eight rows. Sixteen bytes c of row r lie
+/// at c ^ (r % 8), so that eight rows of a matrix load touch all 32 banks once.
 template <int kD>
 struct Tile {
   Bf16* data;
 
-  __device__ Bf16* chunk(int row, int c) const { return data + row * kD + ((c ^ (row & 7)) << 3); }
+  __device__ Bf16* chunk(int row, int c) const { return data + offset(row, c); }
+  __device__ device::SharedAddress address() const { return device::shared_address(data); }
+
+  __device__ static int offset(int row, int c) { return row * kD + ((c ^ (row & 7)) << 3); }
 };
 
 /// Where a lane's row of a matrix load lies in a tile: two matrices below each other, two side by
 /// side. Sixteen bytes c further along D is an exclusive or, since no row's offset reaches into the
-/// bits of c; sixteen rows further down is an addition.
+/// bits of c; eight rows further down is an addition.
 template <int kD>
 struct LaneOffset {
-  int elements;
+  device::SharedAddress bytes;
 
   /// Matrices in the order down, then right.
   __device__ static LaneOffset down_right() {
@@ -135,32 +138,63 @@ struct LaneOffset {
     const int lane = device::lane_id();
     return of((lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1);
   }
-  __device__ const Bf16* in(Tile<kD> tile, int row, int c) const {
-    return tile.data + row * kD + (elements ^ (c << 3));
+  /// The exclusive or comes after the tile's address: before it, every c would be the same for all
+  /// tiles, and the compiler would keep them in registers that are not there.
+  __device__ device::SharedAddress in(Tile<kD> tile, int row, int c) const {
+    return ((tile.address() + bytes) ^ static_cast<device::SharedAddress>(16 * c)) +
+           static_cast<device::SharedAddress>(row * kD) * sizeof(Bf16);
   }
 
  private:
-  __device__ static LaneOffset of(int row, int c) { return {row * kD + ((c ^ (row & 7)) << 3)}; }
+  __device__ static LaneOffset of(int row, int c) {
+    return {static_cast<device::SharedAddress>(Tile<kD>::offset(row, c)) *
+            static_cast<device::SharedAddress>(sizeof(Bf16))};
+  }
 };
 
-/// Starts the copies of rows [0, rows) of `from` into the tile; further rows, and columns beyond
-/// the head size, become 0.
+/// Rows [0, end) of one head of a tensor as the source of tiles of kRows rows: a thread copies 16
+/// bytes of every kRowsAtOnce-th row. Made once, so that a tile costs its copies and an addition
+/// each.
 template <int kRows, int kThreads, int kD>
-__device__ void load_tile(Tile<kD> tile, const Bf16* from, int stride, int rows, int head_size) {
-  constexpr int kChunks = kD / 8;
-  constexpr int kRowsAtOnce = kThreads / kChunks;
-  static_assert(kThreads % kChunks == 0 && kRows % kRowsAtOnce == 0);
-  const int c = static_cast<int>(threadIdx.x) % kChunks;
-  const int first = static_cast<int>(threadIdx.x) / kChunks;
-  const bool column = c * 8 < head_size;
+class TileSource {
+ public:
+  __device__ TileSource(const Heads<const Bf16>& heads, int b, int h, int end)
+      : heads_(heads),
+        first_(static_cast<unsigned>((heads.at(b, first_row(), h) + column() - heads.data) / 8)),
+        // Columns beyond the head size are rows beyond the end.
+        end_(column() < heads.head_size ? end - first_row() : 0) {}
+
+  /// Starts the copies of rows [row, row + kRows); what lies beyond the end, or beyond the head
+  /// size, becomes 0.
+  __device__ void load(Tile<kD> tile, int row) const {
+    const unsigned stride = static_cast<unsigned>(heads_.time_stride) / 8;
+    const uint4* from = reinterpret_cast<const uint4*>(heads_.data) +
+                        (first_ + static_cast<unsigned>(row) * stride);
+    const device::SharedAddress to =
+        tile.address() + Tile<kD>::offset(first_row(), column() / 8) * kBytes;
+    const int rows = end_ - row;
 #pragma unroll
-  for (int i = 0; i < kRows / kRowsAtOnce; ++i) {
-    const int row = first + i * kRowsAtOnce;
-    const bool take = column && row < rows;
-    device::copy_async_16(tile.chunk(row, c), take ? from + (row * stride + c * 8) : from,
-                          take ? device::Fill::source : device::Fill::zero);
+    for (int i = 0; i < kRows; i += kRowsAtOnce) {
+      device::copy_async_16(to + i * kD * kBytes, from,
+                            i < rows ? device::Fill::source : device::Fill::zero);
+      from += kRowsAtOnce * stride;
+    }
   }
-}
+  __device__ void next_head() { first_ += static_cast<unsigned>(heads_.head_size) / 8; }
+
+ private:
+  static constexpr int kBytes = sizeof(Bf16);
+  static constexpr int kChunks = kD / 8;
+  static constexpr int kRowsAtOnce = kThreads / kChunks;
+  static_assert(kThreads % kChunks == 0 && kRows % kRowsAtOnce == 0 && kRowsAtOnce % 8 == 0);
+
+  __device__ static int first_row() { return static_cast<int>(threadIdx.x) / kChunks; }
+  __device__ static int column() { return static_cast<int>(threadIdx.x) % kChunks * 8; }
+
+  const Heads<const Bf16>& heads_;  // a kernel's argument, which costs no registers
+  unsigned first_;                  // in 16 bytes from the tensor's begin
+  int end_;
+};
 
 /// Scores, or the columns of an output, of 16 kM rows: accumulators [m][n] of 16 x 8 elements.
 template <int kM, int kN>
@@ -178,19 +212,51 @@ __device__ void clear(float (&c)[kM][kN][4]) {
   }
 }
 
-/// c = rows [a_row, a_row + 16 kM) of `a` times rows [0, 8 kN) of `b`, transposed.
-template <int kM, int kN, int kD>
-__device__ void multiply_rows(float (&c)[kM][kN][4], Tile<kD> a, int a_row, Tile<kD> b) {
-  const auto down_right = LaneOffset<kD>::down_right();
-  const auto right_down = LaneOffset<kD>::right_down();
-  clear(c);
-#pragma unroll 1
-  for (int k = 0; k < kD / 16; ++k) {
-    std::uint32_t left[kM][4];
+/// Rows [row, row + 16 kM) of a tile as left operands, read from shared memory at every use.
+template <int kM, int kD>
+struct SharedRows {
+  Tile<kD> tile;
+  int row;
+
+  __device__ void load(std::uint32_t (&to)[kM][4], int k) const {
+    const auto down_right = LaneOffset<kD>::down_right();
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
-      device::load_matrices(left[m], down_right.in(a, a_row + 16 * m, 2 * k));
+      device::load_matrices(to[m], down_right.in(tile, row + 16 * m, 2 * k));
     }
+  }
+};
+
+/// The same, kept in registers.
+template <int kM, int kD>
+class HeldRows {
+ public:
+  __device__ explicit HeldRows(const SharedRows<kM, kD>& rows) {
+#pragma unroll
+    for (int k = 0; k < kD / 16; ++k) rows.load(held_[k], k);
+  }
+  __device__ void load(std::uint32_t (&to)[kM][4], int k) const {
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) to[m][i] = held_[k][m][i];
+    }
+  }
+
+ private:
+  std::uint32_t held_[kD / 16][kM][4];
+};
+
+/// c = rows `a` times rows [0, 8 kN) of `b`, transposed. Unrolled, loads run ahead of products;
+/// kUnroll is the most that spills no registers.
+template <int kUnroll, class Rows, int kM, int kN, int kD>
+__device__ void multiply_rows(float (&c)[kM][kN][4], const Rows& a, Tile<kD> b) {
+  const auto right_down = LaneOffset<kD>::right_down();
+  clear(c);
+#pragma unroll kUnroll
+  for (int k = 0; k < kD / 16; ++k) {
+    std::uint32_t left[kM][4];
+    a.load(left, k);
 #pragma unroll
     for (int n = 0; n < kN; n += 2) {
       std::uint32_t right[4];
@@ -204,9 +270,15 @@ __device__ void multiply_rows(float (&c)[kM][kN][4], Tile<kD> a, int a_row, Tile
   }
 }
 
-/// c += p times rows [0, 8 kK) of `b`; p is rounded to bf16.
+/// Accumulators of 16 kM rows rounded to bf16, as the left operands of a product over their
+/// columns: [m][n][half] holds two columns.
+template <int kM, int kN>
+using LeftOperands = std::uint32_t[kM][kN / 8][2];
+
+/// c += p times rows [0, 8 kK) of `b`.
 template <int kM, int kK, int kN, int kD>
-__device__ void multiply_add_tile(float (&c)[kM][kN][4], const float (&p)[kM][kK][4], Tile<kD> b) {
+__device__ void multiply_add_tile(float (&c)[kM][kN][4], const std::uint32_t (&p)[kM][kK][2],
+                                  Tile<kD> b) {
   static_assert(kN * 8 == kD);
   const auto down_right = LaneOffset<kD>::down_right();
 #pragma unroll
@@ -214,10 +286,8 @@ __device__ void multiply_add_tile(float (&c)[kM][kN][4], const float (&p)[kM][kK
     std::uint32_t left[kM][4];
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
-      left[m][0] = device::pack_bf16(p[m][k][0], p[m][k][1]);
-      left[m][1] = device::pack_bf16(p[m][k][2], p[m][k][3]);
-      left[m][2] = device::pack_bf16(p[m][k + 1][0], p[m][k + 1][1]);
-      left[m][3] = device::pack_bf16(p[m][k + 1][2], p[m][k + 1][3]);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) left[m][i] = p[m][k + i / 2][i % 2];
     }
 #pragma unroll
     for (int n = 0; n < kN; n += 2) {

@@ -162,4 +162,8 @@ struct SoftmaxWeighting {
   }
 };
 
+/// Weights that are e times a factor of the row.
+template <class W>
+concept ExponentialWeighting = std::derived_from<W, SoftmaxWeighting>;
+
 }  // namespace ssmax::kernels

@@ -143,7 +143,8 @@ __global__ void load_rows() {
   const unsigned column = threadIdx.x / 16;
   const unsigned place = kLayout == Layout::swizzled ? column ^ (row % 8) : column;
   std::uint32_t to[4];
-  device::load_matrices(to, device::dynamic_shared<Bf16>() + 64 * row + 8 * place);
+  device::load_matrices(
+      to, device::shared_address(device::dynamic_shared<Bf16>() + 64 * row + 8 * place));
 }
 
 TEST_F(Traffic, MatrixLoadsConflictUnlessSwizzled) {
@@ -161,8 +162,9 @@ TEST_F(Traffic, MatrixLoadsConflictUnlessSwizzled) {
 template <int kStride>
 __global__ void copy_to_shared(const float* in) {
   const bool zeros = threadIdx.x == 31;
-  device::copy_async_16(device::dynamic_shared<float>() + kStride * threadIdx.x,
-                        in + 4 * threadIdx.x, zeros ? device::Fill::zero : device::Fill::source);
+  device::copy_async_16(
+      device::shared_address(device::dynamic_shared<float>() + kStride * threadIdx.x),
+      in + 4 * threadIdx.x, zeros ? device::Fill::zero : device::Fill::source);
   device::copy_async_commit();
   device::copy_async_wait<0>();
 }

@@ -14,6 +14,12 @@ namespace ssmax::device {
 
 using simt::Site;
 
+using SharedAddress = std::uintptr_t;
+
+inline SharedAddress shared_address(const void* pointer) {
+  return reinterpret_cast<SharedAddress>(pointer);
+}
+
 namespace emulated {
 
 inline float low_half(std::uint32_t word) { return std::bit_cast<float>(word << 16); }
@@ -61,7 +67,7 @@ inline void multiply_add_warp(const std::array<MatrixLane*, simt::kWarpSize>& la
 
 struct MatrixRow {
   std::uint32_t* to;
-  const Bf16* row;
+  SharedAddress row;
 };
 
 enum class Order : unsigned char { plain, transposed };
@@ -71,11 +77,11 @@ void load_matrices_warp(const std::array<MatrixRow*, simt::kWarpSize>& lanes) {
   for (std::size_t m = 0; m < 4; ++m) {
     std::uint16_t matrix[8][8];
     for (std::size_t r = 0; r < 8; ++r) {
-      const Bf16* row = lanes[8 * m + r]->row;
-      if (reinterpret_cast<std::uintptr_t>(row) % 16 != 0) {
+      const SharedAddress row = lanes[8 * m + r]->row;
+      if (row % 16 != 0) {
         simt::fail("ldmatrix: a row does not begin at a multiple of 16 bytes");
       }
-      std::memcpy(matrix[r], row, 16);
+      std::memcpy(matrix[r], reinterpret_cast<const void*>(row), 16);
     }
     for (std::size_t lane = 0; lane < 32; ++lane) {
       const std::size_t r = lane / 4;
@@ -97,17 +103,17 @@ inline void multiply_add(float (&c)[4], const std::uint32_t (&a)[4], std::uint32
                    [](auto& lanes) { emulated::multiply_add_warp(lanes); });
 }
 
-inline void load_matrices(std::uint32_t (&to)[4], const Bf16* row, Site site = Site::current()) {
-  simt::touch(simt::Access::matrix_load, row, 16, nullptr);
+inline void load_matrices(std::uint32_t (&to)[4], SharedAddress row, Site site = Site::current()) {
+  simt::touch(simt::Access::matrix_load, reinterpret_cast<const void*>(row), 16, nullptr);
   emulated::MatrixRow lane{to, row};
   simt::collective(site, "ldmatrix", 0xffffffffU, 0, lane, [](auto& lanes) {
     emulated::load_matrices_warp<emulated::Order::plain>(lanes);
   });
 }
 
-inline void load_matrices_transposed(std::uint32_t (&to)[4], const Bf16* row,
+inline void load_matrices_transposed(std::uint32_t (&to)[4], SharedAddress row,
                                      Site site = Site::current()) {
-  simt::touch(simt::Access::matrix_load, row, 16, nullptr);
+  simt::touch(simt::Access::matrix_load, reinterpret_cast<const void*>(row), 16, nullptr);
   emulated::MatrixRow lane{to, row};
   simt::collective(site, "ldmatrix.trans", 0xffffffffU, 0, lane, [](auto& lanes) {
     emulated::load_matrices_warp<emulated::Order::transposed>(lanes);
@@ -116,13 +122,12 @@ inline void load_matrices_transposed(std::uint32_t (&to)[4], const Bf16* row,
 
 enum class Fill : unsigned char { source, zero };
 
-inline void copy_async_16(void* shared, const void* global, Fill fill) {
+inline void copy_async_16(SharedAddress shared, const void* global, Fill fill) {
   alignas(16) static constexpr unsigned char kZeros[16] = {};
-  if (reinterpret_cast<std::uintptr_t>(shared) % 16 != 0 ||
-      reinterpret_cast<std::uintptr_t>(global) % 16 != 0) {
+  if (shared % 16 != 0 || reinterpret_cast<std::uintptr_t>(global) % 16 != 0) {
     simt::fail("cp.async: both addresses must be multiples of 16 bytes");
   }
-  simt::copy_async(shared, fill == Fill::source ? global : kZeros, 16);
+  simt::copy_async(reinterpret_cast<void*>(shared), fill == Fill::source ? global : kZeros, 16);
 }
 inline void copy_async_commit() { simt::commit_copies(); }
 template <int kPending>

@@ -47,7 +47,7 @@ class OpenDeviceMemory {
 /// Memory that ends right before a page that must not be touched; for shared memory.
 class GuardedBlock {
  public:
-  explicit GuardedBlock(std::size_t bytes);
+  explicit GuardedBlock(std::size_t bytes, std::size_t alignment = 16);
   ~GuardedBlock();
   GuardedBlock(GuardedBlock&&) noexcept;
   GuardedBlock& operator=(GuardedBlock&&) noexcept;
