@@ -80,7 +80,7 @@ TEST(StepTraffic, AttentionTilesAreFreeOfConflicts) {
         EXPECT_GE(kernel.loads.coalescing(), 0.87) << op.name;  // D reads a row to a thread
       }
     }
-    EXPECT_EQ(fused, 3);
+    EXPECT_GE(fused, 3);  // forward, queries stationary, keys stationary
   }
 }
 
