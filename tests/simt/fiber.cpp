@@ -16,7 +16,8 @@ constexpr std::size_t kStackBytes = std::size_t{256} << 10;  // touched pages al
 #if defined(__x86_64__)
 
 // Saves the callee-saved registers on the current stack, its pointer in *from, and goes on where
-// `to` was saved.
+// `to` was saved: by a jump, since a processor expects a return to follow the last call, which was
+// made on another stack.
 asm(R"(
 .text
 .p2align 4
@@ -36,7 +37,8 @@ ssmax_simt_switch:
   popq %r12
   popq %rbx
   popq %rbp
-  ret
+  popq %rcx
+  jmpq *%rcx
 .size ssmax_simt_switch, .-ssmax_simt_switch
 .type ssmax_simt_begin, @function
 ssmax_simt_begin:
