@@ -18,6 +18,7 @@ std::string version_text(int version) {
 std::string advice_for(cudaError_t status) {
   switch (status) {
     case cudaErrorNoKernelImageForDevice:
+    case cudaErrorInvalidDeviceFunction:
       return "; this program was not built for this GPU: configure with "
              "-DCMAKE_CUDA_ARCHITECTURES=native";
     case cudaErrorMemoryAllocation:

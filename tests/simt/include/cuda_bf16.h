@@ -12,7 +12,10 @@ struct alignas(4) __nv_bfloat162 {
   __nv_bfloat16 x, y;
 };
 
-inline __nv_bfloat16 __float2bfloat16_rn(float value) { return {ssmax::device::Bf16(value).bits}; }
+/// Of NaN one NaN, whatever its bits.
+inline __nv_bfloat16 __float2bfloat16_rn(float value) {
+  return {value == value ? ssmax::device::Bf16(value).bits : std::uint16_t{0x7fff}};
+}
 inline unsigned short __bfloat16_as_ushort(__nv_bfloat16 value) { return value.bits; }
 inline float __bfloat162float(__nv_bfloat16 value) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(value.bits) << 16);

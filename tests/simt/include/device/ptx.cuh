@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cuda_bf16.h>
+
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -143,8 +145,8 @@ inline float exp2_approx(float x) {
 }
 
 inline std::uint32_t pack_bf16(float low, float high) {
-  return static_cast<std::uint32_t>(Bf16(low).bits) | static_cast<std::uint32_t>(Bf16(high).bits)
-                                                          << 16;
+  const auto bits = [](float x) { return std::uint32_t{__float2bfloat16_rn(x).bits}; };
+  return bits(low) | bits(high) << 16;
 }
 
 }  // namespace ssmax::device
