@@ -6,6 +6,9 @@ if(GIT)
   execute_process(COMMAND ${GIT} -C ${CMAKE_SOURCE_DIR} rev-parse --short=12 HEAD
                   OUTPUT_VARIABLE SSMAX_GIT_HASH OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
 endif()
+if(NOT SSMAX_GIT_HASH)  # no repository, or that of another user
+  set(SSMAX_GIT_HASH unknown)
+endif()
 configure_file(src/base/version.cpp.in generated/base/version.cpp @ONLY)
 configure_file(src/comm/build.h.in generated/comm/build.h @ONLY)
 
