@@ -20,8 +20,6 @@ namespace {
 
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
-// What kernels rely on: 16-byte accesses. Less than the runtime promises, so that nothing hides
-// between the end of an allocation and its guard.
 
 std::size_t round_up(std::size_t value, std::size_t unit) {
   return (value + unit - 1) / unit * unit;

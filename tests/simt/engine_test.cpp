@@ -238,14 +238,15 @@ __global__ void touch_shared(std::int64_t index) { device::dynamic_shared<float>
 TEST(EngineDeathTest, AccessesOutOfBoundsAreSeen) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   Floats out(100);
-  const LaunchShape one{.grid = 1, .block = 32, .shared_bytes = 128};
+  // Shared memory is aligned to 256 bytes: that much may lie between its end and the guard.
+  const LaunchShape one{.grid = 1, .block = 32, .shared_bytes = 256};
   launch_kernel<touch>(out.stream(), one, out.data(), std::int64_t{99});
-  launch_kernel<touch_shared>(out.stream(), one, std::int64_t{31});
+  launch_kernel<touch_shared>(out.stream(), one, std::int64_t{63});
   EXPECT_DEATH(launch_kernel<touch>(out.stream(), one, out.data(), std::int64_t{100}),
                "block \\(0, 0, 0\\), thread .* out of bounds, at byte 400 of an allocation of 400");
   EXPECT_DEATH(launch_kernel<touch>(out.stream(), one, out.data(), std::int64_t{-1000}),
                "out of bounds");
-  EXPECT_DEATH(launch_kernel<touch_shared>(out.stream(), one, std::int64_t{32}), "out of bounds");
+  EXPECT_DEATH(launch_kernel<touch_shared>(out.stream(), one, std::int64_t{64}), "out of bounds");
 }
 
 __global__ void copy_four(float* to, const float* from) {

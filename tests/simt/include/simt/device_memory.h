@@ -47,6 +47,8 @@ class OpenDeviceMemory {
 /// Memory that ends right before a page that must not be touched; for shared memory.
 class GuardedBlock {
  public:
+  /// 16 bytes are what kernels rely on in device memory. Less than the runtime promises, so that
+  /// nothing hides between the end of an allocation and its guard.
   explicit GuardedBlock(std::size_t bytes, std::size_t alignment = 16);
   ~GuardedBlock();
   GuardedBlock(GuardedBlock&&) noexcept;
