@@ -75,7 +75,7 @@ cublasStatus_t take(T& to, const void* value, std::size_t bytes) {
 struct Choice {
   std::int32_t m, n, k;
   cudaDataType inputs, output;
-  std::uint16_t a, b, c, d;  // alignments
+  std::uint16_t a, b, c, d, bias;  // alignments; that of the bias is its pointer's, or 256
   bool a_plain, b_plain, has_bias;
 
   bool operator==(const Choice&) const = default;
@@ -102,6 +102,8 @@ std::optional<Choice> choose(const ssmax_simt_product& product, const ssmax_simt
   const bool has_bias = product.epilogue == CUBLASLT_EPILOGUE_BIAS;
   const bool bias_fits = !has_bias || product.bias_type == kNoType || product.bias_type == d.type;
   if (!fits || !has_types || !bias_fits) return std::nullopt;
+  const auto address = reinterpret_cast<std::uintptr_t>(product.bias);
+  const std::uintptr_t bias = has_bias && address % 256 != 0 ? address & (~address + 1) : 256;
   const auto small = [](std::int64_t value) { return static_cast<std::int32_t>(value); };
   const auto bytes = [](std::uint32_t alignment) { return static_cast<std::uint16_t>(alignment); };
   return Choice{small(d.rows),
@@ -113,6 +115,7 @@ std::optional<Choice> choose(const ssmax_simt_product& product, const ssmax_simt
                 bytes(preference.b),
                 bytes(preference.c),
                 bytes(preference.d),
+                static_cast<std::uint16_t>(bias),
                 a_plain,
                 b_plain,
                 has_bias};
@@ -228,7 +231,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t /*handle*/, cublasLtMatmulDesc_t 
   Choice chosen;
   std::memcpy(&chosen, algorithm->data, sizeof(chosen));
   const ssmax_simt_preference promised{.a = chosen.a, .b = chosen.b, .c = chosen.c, .d = chosen.d};
-  const auto asked = choose(*description, *a_layout, *b_layout, *c_layout, *d_layout, promised);
+  auto asked = choose(*description, *a_layout, *b_layout, *c_layout, *d_layout, promised);
+  if (asked) asked->bias = chosen.bias;
   if (!asked || !(*asked == chosen) || c != d) return CUBLAS_STATUS_INVALID_VALUE;
   const bool inside =
       simt::is_device_memory(a, a_layout->bytes()) &&
@@ -238,11 +242,12 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t /*handle*/, cublasLtMatmulDesc_t 
       (!chosen.has_bias ||
        simt::is_device_memory(description->bias,
                               static_cast<std::size_t>(chosen.m * d_layout->element_bytes())));
-  // The real library's kernels would fault, and of a bias they all ask for 16 bytes.
+  // The real library's kernels would fault; of a bias some ask for 16 bytes whatever was promised.
   const bool aligned = is_multiple(a, chosen.a) && is_multiple(b, chosen.b) &&
                        is_multiple(c, chosen.c) && is_multiple(d, chosen.d) &&
                        is_multiple(workspace, 256) &&
-                       (!chosen.has_bias || is_multiple(description->bias, 16));
+                       (!chosen.has_bias ||
+                        is_multiple(description->bias, std::max<std::uint32_t>(16, chosen.bias)));
   if (!inside || !aligned) return CUBLAS_STATUS_INVALID_VALUE;
   const std::int64_t m = chosen.m;
   const std::int64_t n = chosen.n;

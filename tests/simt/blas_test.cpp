@@ -47,5 +47,18 @@ TEST_F(BlasTest, RefusesABiasThatKernelsCannotRead) {
                base::Error);
 }
 
+// An algorithm that was chosen for one alignment of the bias is not taken for another.
+TEST_F(BlasTest, TakesBiasesOfSeveralAlignments) {
+  const Tensor y = tensor(DType::bf16, {2, 8});
+  const Tensor x = tensor(DType::bf16, {2, 8});
+  const Tensor weight = tensor(DType::bf16, {8, 8});
+  const Tensor biases = tensor(DType::bf16, {144});
+  for (const std::int64_t begin : {128, 64, 8}) {
+    EXPECT_NO_THROW(
+        kernels::linear(stream_, y.rows(1, 1), x.rows(0, 1), weight, biases.rows(begin, 8)))
+        << begin;
+  }
+}
+
 }  // namespace
 }  // namespace ssmax::kernels::cuda

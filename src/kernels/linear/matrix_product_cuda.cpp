@@ -58,7 +58,7 @@ std::uint32_t alignment_of(const void* data) {
 }
 
 struct Alignments {
-  std::uint32_t a, b, c;  // that of c is also the bias's, of which the library does not ask
+  std::uint32_t a, b, c, bias;
   auto operator<=>(const Alignments&) const = default;
 };
 
@@ -103,7 +103,7 @@ class Prepared {
     if (key.has_bias) {
       set(description_, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
       set(description_, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(key.output));
-      set(description_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);  // the choice may depend on it
+      set(description_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);  // tells its alignment
     }
     const bool a_plain = key.a == Operation::plain;
     const bool b_plain = key.b == Operation::plain;
@@ -181,18 +181,18 @@ Library& library() {
 
 void multiply(Stream& stream, const MatrixProduct& product, void* c, const void* a, const void* b,
               const void* bias) {
-  const Key key{product.m,
-                product.n,
-                product.k,
-                product.inputs,
-                product.output,
-                product.a,
-                product.b,
-                product.write,
-                bias != nullptr,
-                {alignment_of(a), alignment_of(b),
-                 bias == nullptr ? alignment_of(c) : std::min(alignment_of(c), alignment_of(bias))},
-                stream.device().index};
+  const Key key{
+      product.m,
+      product.n,
+      product.k,
+      product.inputs,
+      product.output,
+      product.a,
+      product.b,
+      product.write,
+      bias != nullptr,
+      {alignment_of(a), alignment_of(b), alignment_of(c), bias == nullptr ? 0 : alignment_of(bias)},
+      stream.device().index};
   device::cuda::use(key.gpu);
   Library& all = library();
   const std::lock_guard lock(all.mutex);

@@ -29,8 +29,8 @@ struct MatrixProduct {
 /// fastest kernels.
 inline constexpr std::int64_t kMatrixProductWorkspace = std::int64_t{32} << 20;
 
-/// bias may be null, else it begins at a multiple of 16 bytes: kernels with a bias read it so,
-/// whatever its alignment (https://github.com/pytorch/pytorch/pull/194497). The fastest algorithm
+/// bias may be null, else it begins at a multiple of 16 bytes: some kernels read it so whatever the
+/// library is told (https://github.com/pytorch/pytorch/pull/194497). The fastest algorithm
 /// for shape and alignment is asked for once and kept; none of those taken adds in an order that
 /// varies. Takes the stream's workspace.
 void multiply(Stream& stream, const MatrixProduct& product, void* c, const void* a, const void* b,
