@@ -67,6 +67,29 @@ inline std::vector<std::string> kinds() {
   for (const auto& entry : normalizers::entries()) names.push_back(entry.kind);
   return names;
 }
+
+using Body = std::function<void(const base::AnySection&, const kernels::AttentionNormalizer&,
+                                const AttentionCase&)>;
+
+/// Visits every scenario under every section of options of one kind, with seeds from the first on.
+inline void for_all(const std::string& kind, const std::vector<base::AnySection>& sections,
+                    std::uint64_t first_seed, const std::vector<Scenario>& scenarios,
+                    const Body& body) {
+  const kernels::NormalizerEntry& entry = normalizers::find(kind);
+  for (const base::AnySection& section : sections) {
+    const auto normalizer = entry.make(section);
+    std::uint64_t seed = first_seed;
+    for (const Scenario& scenario : scenarios) {
+      SCOPED_TRACE(kind + base::to_text(section.write()) + " " + scenario.name + ", seed " +
+                   std::to_string(seed));
+      body(section, *normalizer,
+           make_case(scenario.shape, *normalizer, scenario.documents, scenario.bias, seed));
+      if (testing::Test::HasFatalFailure()) return;
+      ++seed;
+    }
+  }
+}
+
 struct Bounds {
   double value;     // outputs and weights
   double gradient;  // dq, dk, dv

@@ -62,22 +62,8 @@ class Normalizer : public testing::TestWithParam<std::string> {
   void SetUp() override { device::set_cpu_threads(2); }
   void TearDown() override { device::set_cpu_threads(0); }
 
-  using Body = std::function<void(const base::AnySection&, const kernels::AttentionNormalizer&,
-                                  const AttentionCase&)>;
-
-  void for_all(const std::vector<Scenario>& scenarios, const Body& body) const {
-    const kernels::NormalizerEntry& entry = normalizers::find(GetParam());
-    for (const base::AnySection& section : variants(entry)) {
-      const auto normalizer = entry.make(section);
-      std::uint64_t seed = 20;
-      for (const Scenario& scenario : scenarios) {
-        SCOPED_TRACE(entry.kind + base::to_text(section.write()) + " " + scenario.name + ", seed " +
-                     std::to_string(++seed));
-        body(section, *normalizer,
-             test::make_case(scenario.shape, *normalizer, scenario.documents, scenario.bias, seed));
-        if (HasFatalFailure()) return;
-      }
-    }
+  void for_all(const std::vector<Scenario>& scenarios, const test::Body& body) const {
+    test::for_all(GetParam(), variants(normalizers::find(GetParam())), 21, scenarios, body);
   }
 };
 

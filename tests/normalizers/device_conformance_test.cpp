@@ -76,21 +76,8 @@ class DeviceNormalizer : public testing::TestWithParam<std::string> {
 
   test::Place on_device(std::int64_t gap) const { return {device::gpu_device(), gap}; }
 
-  using Body = std::function<void(const kernels::AttentionNormalizer&, const AttentionCase&)>;
-
-  void for_all(const std::vector<Scenario>& scenarios, const Body& body) const {
-    const kernels::NormalizerEntry& entry = normalizers::find(GetParam());
-    for (const base::AnySection& section : variants(GetParam())) {
-      const auto normalizer = entry.make(section);
-      std::uint64_t seed = 40;
-      for (const Scenario& scenario : scenarios) {
-        SCOPED_TRACE(entry.kind + base::to_text(section.write()) + " " + scenario.name + ", seed " +
-                     std::to_string(++seed));
-        body(*normalizer,
-             test::make_case(scenario.shape, *normalizer, scenario.documents, scenario.bias, seed));
-        if (HasFatalFailure()) return;
-      }
-    }
+  void for_all(const std::vector<Scenario>& scenarios, const test::Body& body) const {
+    test::for_all(GetParam(), variants(GetParam()), 41, scenarios, body);
   }
 };
 
@@ -104,7 +91,7 @@ constexpr std::int64_t kEvenGap = 8;
 // Bounds as on the CPU: scores reach 30 with a rounding of 2^-24 each. With 600 keys one key of a
 // row takes nearly all weight, and dc is the little that is left of terms of that size.
 TEST_P(DeviceNormalizer, Fp32AgreesWithDouble) {
-  for_all(kRowScenarios, [&](const auto& normalizer, const auto& c) {
+  for_all(kRowScenarios, [&](const auto&, const auto& normalizer, const auto& c) {
     test::expect_close(test::run_attention<float>(normalizer, c, Run::forward_and_backward, 0.0,
                                                   on_device(kOddGap)),
                        test::run_attention<double>(normalizer, c), normalizer.parameters(),
@@ -116,7 +103,7 @@ TEST_P(DeviceNormalizer, Fp32AgreesWithDouble) {
 // the mean square of numbers of all sizes, at most 2^-8. D is summed in fp32 too, so the sink's
 // gradient is as exact as a row scale's.
 TEST_P(DeviceNormalizer, Bf16RowsAgreeWithDouble) {
-  for_all({kRowScenarios[0]}, [&](const auto& normalizer, const auto& c) {
+  for_all({kRowScenarios[0]}, [&](const auto&, const auto& normalizer, const auto& c) {
     test::expect_close(test::run_attention<Bf16>(normalizer, c, Run::forward_and_backward, 0.0,
                                                  on_device(kOddGap)),
                        test::run_attention<double>(normalizer, c), normalizer.parameters(),
@@ -130,7 +117,7 @@ TEST_P(DeviceNormalizer, Bf16RowsAgreeWithDouble) {
 // ten times that. What goes into dc and the gradients of row scales and sink is never rounded; dc
 // cancels in rows that one key dominates, where L of 2^-24 |x| shows.
 TEST_P(DeviceNormalizer, FusedAgreesWithDouble) {
-  for_all(kFusedScenarios, [&](const auto& normalizer, const auto& c) {
+  for_all(kFusedScenarios, [&](const auto&, const auto& normalizer, const auto& c) {
     const AttentionResult found = test::run_attention<Bf16>(
         normalizer, c, Run::forward_and_backward, 0.0, on_device(kEvenGap));
     const AttentionResult exact = test::run_attention<double>(normalizer, c);
@@ -142,7 +129,7 @@ TEST_P(DeviceNormalizer, FusedAgreesWithDouble) {
 
 // The emulator draws the order of threads and blocks anew for every launch.
 TEST_P(DeviceNormalizer, RepeatsGiveTheSameBits) {
-  for_all({kFusedScenarios[2]}, [&](const auto& normalizer, const auto& c) {
+  for_all({kFusedScenarios[2]}, [&](const auto&, const auto& normalizer, const auto& c) {
     for (const std::int64_t gap : {kOddGap, kEvenGap}) {
       const auto run = [&] {
         return test::run_attention<Bf16>(normalizer, c, Run::forward_and_backward, 0.0,
@@ -156,7 +143,7 @@ TEST_P(DeviceNormalizer, RepeatsGiveTheSameBits) {
 // Few queries go by rows, many through the fused kernels: the bound of FusedAgreesWithDouble for
 // the latter, by element, where elements are of size 1.
 TEST_P(DeviceNormalizer, RowsOneByOneAreTheWholePass) {
-  for_all({kFusedScenarios[2]}, [&](const auto& normalizer, const auto& c) {
+  for_all({kFusedScenarios[2]}, [&](const auto&, const auto& normalizer, const auto& c) {
     const auto run = [&](const AttentionCase& some) {
       return test::run_attention<Bf16>(normalizer, some, Run::forward, 0.0, on_device(kEvenGap));
     };
@@ -177,7 +164,7 @@ TEST_P(DeviceNormalizer, RowsOneByOneAreTheWholePass) {
 // Equal keys give equal scores bit for bit, and minimum and maximum go to the first.
 TEST_P(DeviceNormalizer, TiesGoToTheFirstKey) {
   if (GetParam() != "self_adjust") GTEST_SKIP() << "no gradient through an extreme";
-  for_all({kFusedScenarios[0]}, [&](const auto& normalizer, AttentionCase c) {
+  for_all({kFusedScenarios[0]}, [&](const auto&, const auto& normalizer, AttentionCase c) {
     const auto row = static_cast<std::ptrdiff_t>(c.shape.groups * c.shape.head_size);
     for (auto key = c.k.begin(); std::distance(key, c.k.end()) > 2 * row; key += 2 * row) {
       std::copy(key, key + row, key + row);
