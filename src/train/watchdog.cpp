@@ -2,21 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <utility>
 
 #include "base/clock.h"
+#include "base/format.h"
 
 namespace ssmax::train {
-
-namespace {
-
-std::string seconds_text(double seconds) {
-  return seconds < 10.0 ? std::to_string(seconds).substr(0, 4)
-                        : std::to_string(std::llround(seconds));
-}
-
-}  // namespace
 
 Watchdog::Watchdog(int rank, OnHang on_hang, double tick_seconds)
     : rank_(rank),
@@ -56,8 +47,8 @@ void Watchdog::watch() {
     if (timeout_ == 0.0 || silent_ < timeout_) continue;
     const base::Error error(base::ErrorKind::hang,
                             "rank " + std::to_string(rank_) + " silent for " +
-                                seconds_text(silent_) + " s in section " + section_ +
-                                " (allowed: " + seconds_text(timeout_) + " s)");
+                                base::format_seconds(silent_) + " in section " + section_ +
+                                " (allowed: " + base::format_seconds(timeout_) + ")");
     lock.unlock();
     on_hang_(error);
     return;

@@ -22,8 +22,8 @@ namespace ssmax::train {
 ///   }
 class Watchdog {
  public:
-  /// Called once, from the watching thread, with Error(hang): "rank 3 silent for 61 s in section
-  /// backward (allowed: 60 s)". The stuck thread cannot be unwound, so it should end the process.
+  /// Called once, from the watching thread, with Error(hang): "rank 3 silent for 61.0 s in section
+  /// backward (allowed: 60.0 s)". The stuck thread cannot be unwound, so it should end the process.
   using OnHang = std::function<void(const base::Error&)>;
 
   /// Looks every `tick_seconds`; silence is measured to about that.
