@@ -239,7 +239,9 @@ void norm_backward(Stream& stream, float* dweight, float* dbias, const NormBackw
   const std::int64_t sums = dbias == nullptr ? 1 : 2;
   const std::int64_t warps =
       std::min<std::int64_t>(kRowsOfBlock, kMostSharedBytes / (sums * n.C * kFloat));
-  require(warps > 0, "norm on a GPU: a row must have at most 24,576 elements, 12,288 with a bias");
+  require(warps > 0,
+          "norm on a GPU: expected rows of at most 24,576 elements, 12,288 with a bias; take a "
+          "smaller model.hidden_size or training.device=cpu");
   const ColumnChunks chunks(n.M);
   const std::int64_t partial_floats = chunks.count * n.C;
   auto* memory =

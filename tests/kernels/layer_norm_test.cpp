@@ -137,6 +137,32 @@ TEST(LayerNorm, KeepsTheVarianceBesideALargeMean) {
   EXPECT_NEAR(rstd.get()[0], 1.0 / std::sqrt(1.0 + kEps), 3 * 0x1p-24);
 }
 
+TEST(LayerNorm, WithABiasAGpuTakesHalfTheWidth) {
+  if (skips_without_gpu()) return;
+  const auto backward = [](std::int64_t C) {
+    const auto tensor = [](DType dtype, const Shape& shape) {
+      return GuardedTensor(dtype, shape, test_device());
+    };
+    const GuardedTensor row = tensor(DType::bf16, {1, C});
+    const GuardedTensor weight = tensor(DType::bf16, {C});
+    const GuardedTensor dweight = tensor(DType::f32, {C});
+    const GuardedTensor dbias = tensor(DType::f32, {C});
+    const GuardedTensor mean = tensor(DType::f32, {1});
+    const GuardedTensor rstd = tensor(DType::f32, {1});
+    Stream stream(test_device());
+    layer_norm_backward(stream, row.tensor(), dweight.tensor(), dbias.tensor(), row.tensor(),
+                        row.tensor(), weight.tensor(), {mean.tensor(), rstd.tensor()},
+                        Write::overwrite);
+    stream.synchronize();
+  };
+  EXPECT_NO_THROW(backward(12288));
+  if (on_cpu()) {
+    EXPECT_NO_THROW(backward(12289));
+  } else {
+    EXPECT_THROW(backward(12289), base::Error);
+  }
+}
+
 TEST(LayerNorm, RefusesWrongShapesAndDtypes) {
   const GuardedTensor x(DType::f32, {2, 8});
   const GuardedTensor weight(DType::f32, {8});

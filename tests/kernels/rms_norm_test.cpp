@@ -136,6 +136,38 @@ TEST(RmsNorm, ANanStaysInItsRow) {
   }
 }
 
+// A GPU's block keeps a sum of every column in its shared memory.
+TEST(RmsNorm, RowsTooWideForAGpuAreRefusedThere) {
+  if (skips_without_gpu()) return;
+  const auto backward = [](std::int64_t C) {
+    const auto tensor = [](DType dtype, const Shape& shape) {
+      return GuardedTensor(dtype, shape, test_device());
+    };
+    const GuardedTensor row = tensor(DType::bf16, {1, C});
+    const GuardedTensor weight = tensor(DType::bf16, {C});
+    const GuardedTensor dweight = tensor(DType::f32, {C});
+    const GuardedTensor rstd = tensor(DType::f32, {1});
+    Stream stream(test_device());
+    rms_norm_backward(stream, row.tensor(), dweight.tensor(), row.tensor(), row.tensor(),
+                      weight.tensor(), rstd.tensor(), Write::overwrite);
+    stream.synchronize();
+  };
+  EXPECT_NO_THROW(backward(24576));
+  if (on_cpu()) {
+    EXPECT_NO_THROW(backward(24577));
+    return;
+  }
+  try {
+    backward(24577);
+    FAIL() << "no error";
+  } catch (const base::Error& error) {
+    EXPECT_STREQ(
+        error.what(),
+        "norm on a GPU: expected rows of at most 24,576 elements, 12,288 with a bias; take "
+        "a smaller model.hidden_size or training.device=cpu");
+  }
+}
+
 TEST(RmsNorm, RefusesWrongShapesAndDtypes) {
   const GuardedTensor x(DType::f32, {2, 8});
   const GuardedTensor narrow(DType::f32, {2, 7});
