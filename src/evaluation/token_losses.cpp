@@ -52,7 +52,7 @@ model::TokenBatch upload(Stream& stream, const corpus::Batch& batch, const Tenso
 
 TokenLosses::TokenLosses(const model::Model& model, model::Activations& activations,
                          device::Arena& arena)
-    : model_(model), activations_(activations), losses_(activations.rows()) {
+    : model_(model), activations_(activations) {
   const Shape shape{activations.options.batch, activations.options.length};
   tokens_ = arena.allocate("tokens", DType::i32, shape);
   targets_ = arena.allocate("tokens", DType::i32, shape);
