@@ -235,10 +235,8 @@ section_ranks() {
   gpus=$(nvidia-smi -L | wc -l)
   if [[ $gpus -gt 1 ]]; then
     # Every rank with a GPU of its own: the communicator against exact sums, and a run.
-    # shellcheck disable=SC2016,SC2086  # each rank expands its own index; a command and its option
-    $run_ranks "$gpus" bash -c \
-      'CUDA_VISIBLE_DEVICES=${OMPI_COMM_WORLD_LOCAL_RANK:-$LOCAL_RANK} exec "$0" --gtest_filter="Nccl*"' \
-      "$build/comm_gpu_tests" || failed=1
+    # shellcheck disable=SC2086  # a command and its option
+    $run_ranks "$gpus" "$build/comm_gpu_tests" --gtest_filter='Nccl*' || failed=1
     launcher="$run_ranks $gpus" train ranks_gpus b_ssmax --training.steps=10 \
       --parallel.transport=nccl --training.batch_sequences=$((8 * gpus)) || failed=1
     launcher="$run_ranks 1" train ranks_gpu b_ssmax --training.steps=10 \

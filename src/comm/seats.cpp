@@ -85,6 +85,16 @@ std::string Seat::text() const {
   return (on_gpu() ? "GPU " + std::to_string(gpu) : "the CPU") + " of " + host;
 }
 
+LocalRank local_rank(const Communicator& ranks) {
+  LocalRank local;
+  for (int rank = 0; rank < ranks.size(); ++rank) {
+    if (ranks.host(rank) != ranks.host(ranks.rank())) continue;
+    if (rank < ranks.rank()) ++local.index;
+    ++local.count;
+  }
+  return local;
+}
+
 std::vector<Seat> gather_seats(Communicator& ranks, device::Device device, Transport wanted) {
   Seat mine;
   if (device.kind == device::DeviceKind::cuda) {

@@ -28,6 +28,13 @@ struct Seat {
   std::string text() const;  ///< "GPU 0 of host"
 };
 
+/// Which of the ranks of its machine this rank is, and how many they are.
+struct LocalRank {
+  int index = 0;
+  int count = 0;
+};
+LocalRank local_rank(const Communicator& ranks);
+
 /// Of all ranks. NCCL is looked for where it may be used. Collective.
 std::vector<Seat> gather_seats(Communicator& ranks, device::Device device, Transport wanted);
 

@@ -16,14 +16,9 @@ Seating find_seats(const RunConfig& config, comm::Communicator& ranks) {
   Place& place = seating.place;
   place.rank = ranks.rank();
   place.ranks = ranks.size();
-  place.local_ranks = 0;
-  int local_rank = 0;
-  for (int rank = 0; rank < ranks.size(); ++rank) {
-    if (ranks.host(rank) != ranks.host(ranks.rank())) continue;
-    if (rank < ranks.rank()) ++local_rank;
-    ++place.local_ranks;
-  }
-  comm::together(ranks, [&] { place.device = config.compute_device(local_rank); });
+  const comm::LocalRank local = comm::local_rank(ranks);
+  place.local_ranks = local.count;
+  comm::together(ranks, [&] { place.device = config.compute_device(local.index); });
   const bool on_gpu = place.device.kind == device::DeviceKind::cuda;
   comm::require_same(ranks, "where ranks compute (training.device)", on_gpu ? "a GPU" : "the CPU");
   seating.seats = comm::gather_seats(ranks, place.device, config.parallel.transport);

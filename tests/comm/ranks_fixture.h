@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "comm/launch.h"
+#include "comm/seats.h"
+#include "support/test_device.h"
 
 namespace ssmax::comm {
 
@@ -12,9 +14,11 @@ inline Communicator& world() {
   return *communicator;
 }
 
-/// Leaves MPI in order after the last case, whatever failed.
+/// Gives every rank a GPU of its own where there are enough, and leaves MPI in order after the last
+/// case, whatever failed.
 class FinishRanks : public ::testing::Environment {
  public:
+  void SetUp() override { testing::test_gpu = static_cast<std::size_t>(local_rank(world()).index); }
   void TearDown() override { world().finish(); }
 };
 inline ::testing::Environment* const kFinishRanks =

@@ -3,6 +3,8 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -35,6 +37,19 @@ void check_sum() {
           << count << " elements, wire " << static_cast<int>(wire);
     }
   }
+}
+
+TEST(Ranks, AreNumberedOnEachMachine) {
+  const LocalRank mine = local_rank(world());
+  const std::string host = world().host(world().rank()) + " ";
+  std::set<std::string> all;
+  for (const std::string& text : world().gather_texts(host + std::to_string(mine.index))) {
+    EXPECT_TRUE(all.insert(text).second) << text;
+  }
+  for (int index = 0; index < mine.count; ++index) {
+    EXPECT_EQ(all.count(host + std::to_string(index)), 1U) << index;
+  }
+  EXPECT_EQ(all.count(host + std::to_string(mine.count)), 0U);
 }
 
 TEST(Ranks, SumsAreInTheOrderOfTheRanks) {

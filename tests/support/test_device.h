@@ -17,10 +17,14 @@ namespace ssmax::testing {
 /// Whether this program was linked with a CUDA backend.
 inline bool has_cuda_backend() { return device::is_linked<device::cuda::find_gpus>(); }
 
-/// The first GPU in a program with a CUDA backend, else the CPU.
+/// Which of the GPUs; ranks of one machine take them in turn.
+inline std::size_t test_gpu = 0;
+
+/// A GPU in a program with a CUDA backend, else the CPU.
 inline device::Device test_device() {
-  return device::gpus().found.empty() ? device::Device{}
-                                      : device::Device{device::DeviceKind::cuda, 0};
+  const auto& found = device::gpus().found;
+  return found.empty() ? device::Device{}
+                       : device::gpu_device(found[test_gpu % found.size()].index);
 }
 
 inline bool on_cpu() { return test_device().kind == device::DeviceKind::cpu; }
