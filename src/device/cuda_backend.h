@@ -11,7 +11,7 @@ namespace ssmax::device::cuda {
 
 [[gnu::weak]] GpuSearch find_gpus();
 
-[[gnu::weak]] Queue* create_queue(int gpu);
+[[gnu::weak]] Queue* create_queue(int gpu, Priority priority);
 [[gnu::weak]] void destroy_queue(Queue* queue);
 [[gnu::weak]] void synchronize(Queue* queue);
 

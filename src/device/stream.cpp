@@ -16,9 +16,9 @@ constexpr std::int64_t kBytesPerTask = std::int64_t{1} << 20;
 
 using Queue = std::unique_ptr<cuda::Queue, void (*)(cuda::Queue*)>;
 
-Queue open_queue(Device device) {
+Queue open_queue(Device device, Priority priority) {
   if (device.kind == DeviceKind::cpu) return {nullptr, [](cuda::Queue*) {}};
-  return {cuda::create_queue(gpu_device(device.index).index), cuda::destroy_queue};
+  return {cuda::create_queue(gpu_device(device.index).index, priority), cuda::destroy_queue};
 }
 
 [[maybe_unused]] bool is_inside(const ConstTensor& storage, std::int64_t start, std::int64_t stride,
@@ -34,7 +34,8 @@ void refuse_cuda() {
                     "this operation has no CUDA side in this program; use training.device=cpu");
 }
 
-Stream::Stream(Device device) : device_(device), queue_(open_queue(device)) {}
+Stream::Stream(Device device, Priority priority)
+    : device_(device), queue_(open_queue(device, priority)) {}
 
 void Stream::synchronize() {
   if (queue_ != nullptr) cuda::synchronize(queue_.get());

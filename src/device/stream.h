@@ -10,12 +10,15 @@ namespace cuda {
 struct Queue;
 }
 
+/// Of kernels that are ready at the same time, a GPU starts those of high priority first.
+enum class Priority : std::uint8_t { usual, high };
+
 /// An ordered queue of work on one device; the first argument of every op. On the CPU work is done
 /// when the call returns.
 class Stream {
  public:
   /// Error(device) when the device cannot be used, with the reason.
-  explicit Stream(Device device = {});
+  explicit Stream(Device device = {}, Priority priority = Priority::usual);
 
   Device device() const { return device_; }
   /// Waits until everything queued so far is done. Error(device) when some of it failed.

@@ -95,11 +95,15 @@ void download(Queue* queue, char* to, const char* from, std::int64_t bytes) {
 
 }  // namespace
 
-Queue* create_queue(int gpu) {
+Queue* create_queue(int gpu, Priority priority) {
   use(gpu);
   auto queue = std::make_unique<Queue>();
   queue->gpu = gpu;
-  CUDA_CHECK(cudaStreamCreateWithFlags(&queue->stream, cudaStreamNonBlocking));
+  int least = 0;
+  int greatest = 0;
+  CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&least, &greatest));
+  CUDA_CHECK(cudaStreamCreateWithPriority(&queue->stream, cudaStreamNonBlocking,
+                                          priority == Priority::high ? greatest : least));
   return queue.release();
 }
 

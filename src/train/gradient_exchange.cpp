@@ -15,7 +15,7 @@ GradientExchange::GradientExchange(std::unique_ptr<comm::Communicator> channel,
       wire_(wire),
       sharded_(parameters.storage().optimizer == params::OptimizerState::sharded),
       channel_(std::move(channel)),
-      stream_(parameters.flat_gradients().device()),
+      stream_(parameters.flat_gradients().device(), device::Priority::high),
       updated_(stream_.device()) {
   if (!channel_) return;
   for (int section = 0; section < parameters.sections(); ++section) {

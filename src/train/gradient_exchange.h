@@ -70,7 +70,7 @@ class GradientExchange {
   comm::Wire wire_;
   bool sharded_;
   std::unique_ptr<comm::Communicator> channel_;  // null for a rank alone
-  device::Stream stream_;                        // of the thread
+  device::Stream stream_;                        // of the thread; its kernels go before backward's
   std::vector<device::Event> complete_;          // gradients of each section
   device::Event updated_;                        // weights
   OnWait on_wait_;

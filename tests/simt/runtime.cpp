@@ -23,6 +23,8 @@ namespace simt = ssmax::simt;
 namespace {
 
 constexpr std::size_t kTotalBytes = std::size_t{4} << 30;
+constexpr int kLeastPriority = 0;
+constexpr int kGreatestPriority = -5;
 
 using Task = std::function<void()>;
 
@@ -85,6 +87,7 @@ void run_all() {
 }  // namespace
 
 struct ssmax_simt_stream {
+  int priority = 0;  // kept for who asks: the emulated device has one kernel at a time
   std::shared_ptr<Work> work = std::make_shared<Work>();
 };
 struct ssmax_simt_event {
@@ -278,8 +281,19 @@ cudaError_t cudaMemsetAsync(void* data, int value, std::size_t bytes, cudaStream
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned /*flags*/) {
+cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
+  *least = kLeastPriority;
+  *greatest = kGreatestPriority;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamGetPriority(cudaStream_t stream, int* priority) {
+  *priority = stream->priority;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned /*flags*/, int priority) {
+  if (priority > kLeastPriority || priority < kGreatestPriority) return cudaErrorInvalidValue;
   *stream = new ssmax_simt_stream;
+  (*stream)->priority = priority;
   Streams& known = streams();
   const std::lock_guard lock(known.mutex);
   known.all.push_back((*stream)->work);
