@@ -15,6 +15,9 @@ inline constexpr unsigned kAllLanes = 0xffffffffU;
 // Threads are counted along x only.
 __device__ inline int lane_id() { return static_cast<int>(threadIdx.x) % kWarpSize; }
 __device__ inline int warp_id() { return static_cast<int>(threadIdx.x) / kWarpSize; }
+/// The same for all lanes, as the compiler sees too: branches on it are the whole warp's. All lanes
+/// call it.
+__device__ inline int uniform_warp_id() { return __shfl_sync(kAllLanes, warp_id(), 0); }
 __device__ inline int warp_count() { return static_cast<int>(blockDim.x) / kWarpSize; }
 
 // `neutral` changes no result that `some` is part of.

@@ -515,6 +515,7 @@ class KeyPass {
                          {a_.dout, tile_.b, tile_.first_head(a_.in), a_.in.time}};
     QueryPlace next{tile_.first_query(a_.in, kQueries), 0};
     load(sources, 0, next);
+    const int first_key = tile_.key + device::uniform_warp_id() * 16 * kM;
     for (int stage = 0; next.head < a_.in.heads_per_group; stage ^= 1) {
       const QueryPlace now = next;
       next.t += kQueries;
@@ -525,7 +526,8 @@ class KeyPass {
       device::copy_async_wait<0>();
       __syncthreads();  // this tile is there; nobody reads the one before
       if (next.head < a_.in.heads_per_group) load(sources, stage ^ 1, next);
-      add_tile(stage, now);
+      // Unless none of the queries sees the first of the warp's keys.
+      if (a_.in.first_position + now.t + kQueries > first_key) add_tile(stage, now);
     }
   }
 

@@ -20,9 +20,7 @@ struct ForwardShape {
 
 /// The widest tiles that spill no registers.
 template <Weighting W, int kHeadSize>
-using ForwardShapeOf =
-    ForwardShape<kHeadSize,
-                 ExponentialWeighting<W> || (OnePassWeighting<W> && kHeadSize == 64) ? 64 : 32>;
+using ForwardShapeOf = ForwardShape<kHeadSize, ExponentialWeighting<W> ? 64 : 32>;
 
 template <Weighting W>
 struct ForwardRow {
@@ -318,6 +316,7 @@ class ForwardPass {
     const Source keys = source(a_.in.k);
     const Source values = source(a_.in.v);
     const QueryRows queries(shared_queries());
+    const int last = device::uniform_warp_id() * 16 * kM + 16 * kM - 1;
     clear(o_);
     int key = first_keys_.least;
     load(keys_, keys, key);
@@ -329,6 +328,7 @@ class ForwardPass {
       device::copy_async_wait<0>();
       __syncthreads();  // values are there; nobody reads these keys any more
       if (key + kKeys < end) load(keys_, keys, key + kKeys);
+      if (!tile_.sees(a_.in, last, key)) continue;  // all of the warp
       weigh_tile(first_keys_.is_general(a_.in, tile_, key, kKeys), key + place_.column);
       multiply_add_tile(o_, p_, values_);
     }

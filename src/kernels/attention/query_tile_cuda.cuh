@@ -40,6 +40,11 @@ struct QueryTile {
   __device__ int end_key(const DeviceInputs<T>& in) const {
     return in.first_position + t + rows;
   }
+  /// Whether one of the rows up to the tile's row `last` sees `key` or one after it.
+  template <class T>
+  __device__ bool sees(const DeviceInputs<T>& in, int last, int key) const {
+    return key <= in.first_position + t + last;
+  }
 };
 
 /// The first keys of a tile's queries, in shared memory.
