@@ -9,6 +9,7 @@
 #include "device/workspace_cuda.h"
 #include "kernels/attention/backward_pass_cuda.cuh"
 #include "kernels/attention/forward_pass_cuda.cuh"
+#include "kernels/attention/head_sums_cuda.cuh"
 #include "kernels/attention/row_kernels_cuda.cuh"
 
 /// The CUDA backend. bf16 activations of head sizes up to 128 run in the fused passes, everything
@@ -65,6 +66,11 @@ inline void check_supported(const AttentionInputs& inputs) {
           "attention on a GPU: the head size must be at most 256");
 }
 
+inline HeadRows head_rows(const AttentionInputs& inputs) {
+  return {static_cast<int>(inputs.q.batch), static_cast<int>(inputs.q.heads),
+          static_cast<int>(inputs.q.time)};
+}
+
 /// Work on rows in chunks.
 template <class T>
 struct RowPlan {
@@ -115,6 +121,7 @@ struct RowScratch {
     parts.add(d, inputs.q.batch * inputs.q.heads * inputs.q.time);
     parts.add(dk, key_elements(inputs));
     parts.add(dv, key_elements(inputs));
+    parts.add(head_partials, head_rows(inputs).partials());
   }
   RowScratch(const RowScratch&) = delete;
   RowScratch& operator=(const RowScratch&) = delete;
@@ -129,6 +136,7 @@ struct RowScratch {
   float* d = nullptr;        // a value of every row
   float* dk = nullptr;
   float* dv = nullptr;
+  float* head_partials = nullptr;
   WorkspaceParts parts;
 };
 
@@ -182,36 +190,32 @@ void row_forward(Stream& stream, const HeadsView& out, const AttentionSaved& sav
   });
 }
 
-/// gradient_h += sum of the weighting's head_gradient over the rows of head h. `d` of row r is at
-/// d[r * d_stride]. One block a head.
+/// A row's part of the gradient of its head's parameter; D of row r is at d[r * d_stride].
 template <Weighting W>
-__global__ void __launch_bounds__(kRowThreads)
-    head_gradient_kernel(float* gradient, const float* parameter, const float* saved,
-                         const float* d, const std::int64_t d_stride, const int batch,
-                         const int heads, const int time, const W weighting) {
-  const auto h = static_cast<int>(blockIdx.x);
-  double sum = 0;
-  for (int i = static_cast<int>(threadIdx.x); i < batch * time; i += kRowThreads) {
-    const std::int64_t row = (static_cast<std::int64_t>(i / time) * heads + h) * time + i % time;
+struct HeadGradient {
+  const float* parameter;
+  const float* saved;
+  const float* d;
+  std::int64_t d_stride;
+  W weighting;
+
+  __device__ double operator()(int /*b*/, int h, int /*t*/, std::int64_t row) const {
     const auto known = weighting.load(saved + row * W::kRowValues, 1);
-    sum += weighting.head_gradient(known, d[row * d_stride], parameter[h]);
+    return weighting.head_gradient(known, d[row * d_stride], parameter[h]);
   }
-  sum = device::block_sum(sum);
-  if (threadIdx.x == 0) gradient[h] += static_cast<float>(sum);
-}
+};
 
 template <Weighting W>
 void add_head_gradient(Stream& stream, const Tensor& gradient, const ConstTensor& parameter,
                        const AttentionSaved& saved, const AttentionInputs& inputs, const float* d,
-                       std::int64_t d_stride, const W& weighting) {
+                       std::int64_t d_stride, float* partials, const W& weighting) {
   if constexpr (MonoidWeighting<W>) {
     if constexpr (W::kHeadParameter) {
       if (gradient.empty()) return;
-      device::launch_kernel<head_gradient_kernel<W>>(
-          stream, {.grid = dim3(static_cast<unsigned>(inputs.q.heads)), .block = dim3(kRowThreads)},
-          gradient.data<float>(), parameter.data<float>(), saved.rows.template data<float>(), d,
-          d_stride, static_cast<int>(inputs.q.batch), static_cast<int>(inputs.q.heads),
-          static_cast<int>(inputs.q.time), weighting);
+      add_head_sums(stream, gradient.data<float>(),
+                    HeadGradient<W>{parameter.data<float>(), saved.rows.template data<float>(), d,
+                                    d_stride, weighting},
+                    head_rows(inputs), partials);
     }
   }
 }
@@ -263,7 +267,8 @@ void row_backward(Stream& stream, const AttentionGradients& gradients, const Ten
   };
   store(gradients.dk, dk);
   store(gradients.dv, dv);
-  add_head_gradient(stream, head_gradient, head_parameter, saved, inputs, d, 1, weighting);
+  add_head_gradient(stream, head_gradient, head_parameter, saved, inputs, d, 1,
+                    scratch.head_partials, weighting);
 }
 
 template <MonoidWeighting W>
@@ -284,11 +289,13 @@ template <MonoidWeighting W>
 struct FusedScratch {
   explicit FusedScratch(const AttentionInputs& inputs) {
     parts.add(rows, inputs.q.batch * inputs.q.heads * inputs.q.time);
+    parts.add(head_partials, head_rows(inputs).partials());
   }
   FusedScratch(const FusedScratch&) = delete;
   FusedScratch& operator=(const FusedScratch&) = delete;
 
   BackwardRow<W>* rows = nullptr;
+  float* head_partials = nullptr;
   WorkspaceParts parts;
 };
 
@@ -317,7 +324,8 @@ void fused_backward(Stream& stream, const AttentionGradients& gradients,
     run_backward_passes<128>(stream, arguments, inputs.q.batch);
   }
   add_head_gradient(stream, head_gradient, head_parameter, saved, inputs, &rows->d,
-                    static_cast<std::int64_t>(sizeof(BackwardRow<W>) / sizeof(float)), weighting);
+                    static_cast<std::int64_t>(sizeof(BackwardRow<W>) / sizeof(float)),
+                    scratch.head_partials, weighting);
 }
 
 template <Weighting W>

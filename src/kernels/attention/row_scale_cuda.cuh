@@ -7,6 +7,7 @@
 #include "device/warp.cuh"
 #include "device/workspace_cuda.h"
 #include "kernels/attention/attention.h"
+#include "kernels/attention/head_sums_cuda.cuh"
 #include "kernels/attention/row_scale_op.h"
 
 /// The row scale on a GPU: f32 parameters, arithmetic in double. Include it where a length is
@@ -108,57 +109,55 @@ __global__ void __launch_bounds__(kScaleThreads)
   c[i] = static_cast<float>(scale.factor(h) * u + scale.bias(h));
 }
 
-/// ds_h += sum u dc and db_h += sum dc over the rows of a head. One block a head.
-template <class Length>
-__global__ void __launch_bounds__(kScaleThreads)
-    row_scale_gradient_kernel(float* ds, float* db, const float* dc, const int heads,
-                              const DeviceLengths lengths, const DeviceRowScale<Length> scale) {
-  const auto h = static_cast<int>(blockIdx.x);
-  double scale_sum = 0;
-  double bias_sum = 0;
-  for (int i = static_cast<int>(threadIdx.x); i < lengths.batch * lengths.time;
-       i += kScaleThreads) {
-    const int b = i / lengths.time;
-    const int t = i % lengths.time;
-    const double gradient = dc[(static_cast<std::int64_t>(b) * heads + h) * lengths.time + t];
-    if (ds != nullptr) scale_sum += scale.length(lengths(b, t)) * gradient;
-    bias_sum += gradient;
-  }
-  scale_sum = device::block_sum(scale_sum);
-  bias_sum = device::block_sum(bias_sum);
-  if (threadIdx.x != 0) return;
-  if (ds != nullptr) ds[h] += static_cast<float>(scale_sum);
-  if (db != nullptr) db[h] += static_cast<float>(bias_sum);
-}
+/// u dc or dc of a row: what ds_h and db_h sum.
+template <class Length, bool kOfScale>
+struct RowGradient {
+  const float* dc;
+  DeviceLengths lengths;
+  DeviceRowScale<Length> scale;
 
-/// dp_n += sum of s_h dc over the rows of n keys. One thread for each n: it looks at every row's
-/// length, which is little beside attention.
+  __device__ double operator()(int b, int /*h*/, int t, std::int64_t row) const {
+    const double gradient = dc[row];
+    if constexpr (kOfScale) return scale.length(lengths(b, t)) * gradient;
+    return gradient;
+  }
+};
+
+/// s_h dc of row (b, h) of `dc`, at time t: without documents that is the row of first_position +
+/// t + 1 keys.
 template <class Length>
-__global__ void __launch_bounds__(kScaleThreads)
-    length_gradient_kernel(float* dp, const float* dc, const int heads, const DeviceLengths lengths,
-                           const DeviceRowScale<Length> scale) {
-  const std::int64_t n = static_cast<std::int64_t>(blockIdx.x) * kScaleThreads + threadIdx.x + 1;
-  if (n > scale.table_size) return;
-  double sum = 0;
-  for (int b = 0; b < lengths.batch; ++b) {
-    const auto add_row = [&](int t) {
+struct LengthGradient {
+  const float* dc;
+  int heads;
+  int time;
+  DeviceRowScale<Length> scale;
+
+  __device__ device::Values<1> operator()(std::int64_t row, std::int64_t t) const {
+    const auto h = static_cast<int>(row % heads);
+    return {{static_cast<float>(scale.factor(h) * static_cast<double>(dc[row * time + t]))}};
+  }
+};
+
+/// The sum of s_h dc over the rows of sequence b that see n = column + 1 keys. It looks at the
+/// length of every row, which is little beside attention.
+template <class Length>
+struct DocumentLengthGradient {
+  const float* dc;
+  int heads;
+  DeviceLengths lengths;
+  DeviceRowScale<Length> scale;
+
+  __device__ device::Values<1> operator()(std::int64_t b, std::int64_t column) const {
+    double sum = 0;
+    for (int t = 0; t < lengths.time; ++t) {
+      if (lengths(static_cast<int>(b), t) != column + 1) continue;
       for (int h = 0; h < heads; ++h) {
-        sum +=
-            scale.factor(h) *
-            static_cast<double>(dc[(static_cast<std::int64_t>(b) * heads + h) * lengths.time + t]);
-      }
-    };
-    if (lengths.first_key == nullptr) {
-      const std::int64_t t = n - 1 - lengths.first_position;
-      if (t >= 0 && t < lengths.time) add_row(static_cast<int>(t));
-    } else {
-      for (int t = 0; t < lengths.time; ++t) {
-        if (lengths(b, t) == n) add_row(t);
+        sum += scale.factor(h) * static_cast<double>(dc[(b * heads + h) * lengths.time + t]);
       }
     }
+    return {{static_cast<float>(sum)}};
   }
-  dp[n - 1] += static_cast<float>(sum);
-}
+};
 
 template <class Length>
 void row_scale(Stream& stream, const Tensor& c, std::span<const ConstTensor> parameters,
@@ -200,16 +199,31 @@ void row_scale_backward(Stream& stream, std::span<const Tensor> gradients, const
                             std::to_string(values.table_size) +
                             "; train at most at the length that the table was made for");
     }
-    device::launch_kernel<length_gradient_kernel<Length>>(
-        stream,
-        {.grid = device::blocks_for(values.table_size, kScaleThreads),
-         .block = dim3(kScaleThreads)},
-        gradients[next].template data<float>(), dc.data<float>(), heads, device_lengths, values);
+    float* dp = gradients[next].template data<float>();
+    if (device_lengths.first_key == nullptr) {
+      add_column_sums<1>(
+          stream, dp + lengths.first_position,
+          LengthGradient<Length>{dc.data<float>(), heads, device_lengths.time, values},
+          lengths.batch * heads, lengths.time);
+    } else {
+      add_column_sums<1>(
+          stream, dp,
+          DocumentLengthGradient<Length>{dc.data<float>(), heads, device_lengths, values},
+          lengths.batch, values.table_size);
+    }
   }
   if (ds == nullptr && db == nullptr) return;
-  device::launch_kernel<row_scale_gradient_kernel<Length>>(
-      stream, {.grid = dim3(static_cast<unsigned>(heads)), .block = dim3(kScaleThreads)}, ds, db,
-      dc.data<float>(), heads, device_lengths, values);
+  const HeadRows rows{device_lengths.batch, heads, device_lengths.time};
+  auto* partials = static_cast<float*>(
+      device::cuda::workspace(stream, rows.partials() * static_cast<std::int64_t>(sizeof(float))));
+  if (ds != nullptr) {
+    const RowGradient<Length, true> term{dc.data<float>(), device_lengths, values};
+    add_head_sums(stream, ds, term, rows, partials);
+  }
+  if (db != nullptr) {
+    const RowGradient<Length, false> term{dc.data<float>(), device_lengths, values};
+    add_head_sums(stream, db, term, rows, partials);
+  }
 }
 
 /// `template struct RowScaleOf<Length>;` in a .cu is the CUDA side of a length.
