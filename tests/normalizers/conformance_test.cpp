@@ -63,7 +63,7 @@ class Normalizer : public testing::TestWithParam<std::string> {
   void TearDown() override { device::set_cpu_threads(0); }
 
   void for_all(const std::vector<Scenario>& scenarios, const test::Body& body) const {
-    test::for_all(GetParam(), variants(normalizers::find(GetParam())), 21, scenarios, body);
+    test::for_all(GetParam(), variants(normalizers::find(GetParam())), scenarios, body);
   }
 };
 

@@ -77,7 +77,7 @@ class DeviceNormalizer : public testing::TestWithParam<std::string> {
   test::Place on_device(std::int64_t gap) const { return {device::gpu_device(), gap}; }
 
   void for_all(const std::vector<Scenario>& scenarios, const test::Body& body) const {
-    test::for_all(GetParam(), variants(GetParam()), 41, scenarios, body);
+    test::for_all(GetParam(), variants(GetParam()), scenarios, body);
   }
 };
 

@@ -240,21 +240,33 @@ class QueryPass {
     rows_[r] = row;
   }
 
-  /// D = dO.O of the stored O, good enough for dx; the exact one comes out of the pass.
+  /// D = dO.O of the stored O, good enough for dx; the exact one comes out of the pass. With one
+  /// key D cancels the rest of dx, whose terms have no bound: there it is the weight times dO.v.
   __device__ void estimate_d() {
     const int r = static_cast<int>(threadIdx.x);
     if (r < tile_.rows) {
-      const Bf16* out = a_.out.at(tile_.b, tile_.t + r, tile_.h);
-      float d = 0.0F;
-      for (int c = 0; c < kD / 8 && c * 8 < a_.out.head_size; ++c) {
-        const auto left = device::load_pack(out + 8 * c);
-        const auto right = device::load_pack(dout_.chunk(r, c));
-#pragma unroll
-        for (int i = 0; i < 8; ++i) d += left[i] * right[i];
+      const Visible visible = rows_[r].visible;
+      if (visible.count == 1) {
+        const int group = tile_.group(a_.in);
+        const float x2 = dot(a_.in.k.at(tile_.b, visible.first, group), q_, r) * rows_[r].scale2;
+        const KeyTerms<W> terms(a_.weighting.load(rows_[r].values, 1), x2, rows_[r].shift2, true);
+        rows_[r].d = terms.weight * dot(a_.in.v.at(tile_.b, visible.first, group), dout_, r);
+      } else {
+        rows_[r].d = dot(a_.out.at(tile_.b, tile_.t + r, tile_.h), dout_, r);
       }
-      rows_[r].d = d;
     }
     __syncthreads();
+  }
+
+  __device__ float dot(const Bf16* vector, const Tile<kD>& tile, int r) const {
+    float sum = 0.0F;
+    for (int c = 0; c < kD / 8 && c * 8 < a_.out.head_size; ++c) {
+      const auto left = device::load_pack(vector + 8 * c);
+      const auto right = device::load_pack(tile.chunk(r, c));
+#pragma unroll
+      for (int i = 0; i < 8; ++i) sum += left[i] * right[i];
+    }
+    return sum;
   }
 
   __device__ void finish() {
@@ -274,6 +286,10 @@ class QueryPass {
         if constexpr (W::kFixesExtremes) {
           const auto known = a_.weighting.load(row.values, row.visible.count);
           const auto extra = a_.weighting.fix_up(known, row.d, sums.dx - lacking * sums.pull);
+          // Terms without a bound cancel with those of the ends: added before anything is rounded.
+          const bool alone = row.visible.count == 1;
+          if (alone) clear_row(m, half);
+          (void)add_end(m, half, r, alone ? row.visible.first : -1, sums.dx - lacking * sums.pull);
           row.ends = {extra.at_min * row.coefficient, extra.at_max * row.coefficient,
                       end_key(row, known.argmin), end_key(row, known.argmax)};
           dc += add_end(m, half, r, row.ends.argmin, extra.at_min);
@@ -290,6 +306,11 @@ class QueryPass {
     store_rows(a_.dq.at(tile_.b, tile_.t + warp_row_, tile_.h), a_.dq.time_stride,
                tile_.rows - warp_row_, a_.dq.head_size, dq_, dout_, warp_row_,
                [&](int m, int half) { return scales[m][half]; });
+  }
+
+  __device__ void clear_row(int m, int half) {
+#pragma unroll
+    for (int n = 0; n < kD / 8; ++n) dq_[m][n][2 * half] = dq_[m][n][2 * half + 1] = 0.0F;
   }
 
   /// -1 where the end is a constant, and in a row of NaN.
