@@ -35,8 +35,8 @@ ATTENTION = ROOT / "src/kernels/attention"
 # a few floats of each row come on top.
 PASSES = {
     "ForwardShape": ("forward_pass_cuda.cuh", lambda s: s["kQueries"] + 2 * s["kKeys"]),
-    "QueryPassShape": ("backward_pass_cuda.cuh", lambda s: 2 * s["kQueries"] + 4 * s["kKeys"]),
-    "KeyPassShape": ("backward_pass_cuda.cuh", lambda s: 2 * s["kKeys"] + 4 * s["kQueries"]),
+    "QueryPassShape": ("query_pass_cuda.cuh", lambda s: 2 * s["kQueries"] + 4 * s["kKeys"]),
+    "KeyPassShape": ("key_pass_cuda.cuh", lambda s: 2 * s["kKeys"] + 4 * s["kQueries"]),
 }
 
 

@@ -20,6 +20,8 @@ void use(int gpu);
 
 /// Throws Error(device) unless a block on `gpu` can have so many bytes of shared memory.
 void require_shared(int gpu, std::int64_t bytes);
+/// Shared memory that a block of the GPU can ask for.
+std::int64_t most_shared_bytes(int gpu);
 
 }  // namespace ssmax::device::cuda
 

@@ -46,9 +46,14 @@ void use(int gpu) {
   current = gpu;
 }
 
-void require_shared(int gpu, std::int64_t bytes) {
+std::int64_t most_shared_bytes(int gpu) {
   int most = 0;
   CUDA_CHECK(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, gpu));
+  return most;
+}
+
+void require_shared(int gpu, std::int64_t bytes) {
+  const std::int64_t most = most_shared_bytes(gpu);
   if (bytes <= most) return;
   throw base::Error(base::ErrorKind::device,
                     "a block needs " + std::to_string(bytes) +

@@ -66,7 +66,7 @@ struct Copy {
 /// Of a block, static and dynamic memory together: a kernel that has asked by name may go beyond
 /// what all may take.
 std::size_t shared_limit(const Launch& launch) {
-  return launch.asked_shared_bytes > 0 ? kMostSharedBytes : kSharedBytes;
+  return launch.asked_shared_bytes > 0 ? most_shared_bytes : kSharedBytes;
 }
 
 enum class State : unsigned char { ready, at_barrier, in_warp, ended };

@@ -123,7 +123,8 @@ AskedShared& asked_shared() {
 }  // namespace
 
 cudaError_t simt::ask_for_shared(const void* kernel, int bytes) {
-  if (bytes < 0 || static_cast<std::size_t>(bytes) > kMostSharedBytes) return cudaErrorInvalidValue;
+  if (bytes < 0 || static_cast<std::size_t>(bytes) > most_shared_bytes)
+    return cudaErrorInvalidValue;
   AskedShared& all = asked_shared();
   const std::lock_guard lock(all.mutex);
   all.bytes[kernel] = static_cast<std::size_t>(bytes);
@@ -205,7 +206,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int /*d
       *value = 0;
       break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-      *value = static_cast<int>(simt::kMostSharedBytes);
+      *value = static_cast<int>(simt::most_shared_bytes);
       break;
   }
   return cudaSuccess;

@@ -6,10 +6,12 @@
 
 #include "base/checked.h"
 #include "base/errors.h"
+#include "device/cuda_check.h"
 #include "device/workspace_cuda.h"
-#include "kernels/attention/backward_pass_cuda.cuh"
 #include "kernels/attention/forward_pass_cuda.cuh"
 #include "kernels/attention/head_sums_cuda.cuh"
+#include "kernels/attention/key_pass_cuda.cuh"
+#include "kernels/attention/query_pass_cuda.cuh"
 #include "kernels/attention/row_kernels_cuda.cuh"
 
 /// The CUDA backend. bf16 activations of head sizes up to 128 run in the fused passes, everything
@@ -52,11 +54,24 @@ inline bool starts_aligned(const ConstHeadsView& view) {
          aligned(view.time_stride) && aligned(view.head_size);
 }
 
-/// Whether the fused passes take these views.
-template <class... Views>
+/// Shared memory of the fused pass that needs the most.
+template <Weighting W, int kHeadSize>
+constexpr std::int64_t fused_shared_bytes() {
+  return std::max({forward_shared_bytes<W, ForwardShapeOf<W, kHeadSize>>(),
+                   query_pass_shared_bytes<W, QueryPassShapeOf<W, kHeadSize>>(),
+                   key_pass_shared_bytes<W, KeyPassShape<kHeadSize>>()});
+}
+
+/// Whether the fused passes take these views; heads of more than 64 need more shared memory than
+/// GPUs for desktops have.
+template <Weighting W, class... Views>
 bool fits_tiles(const ConstHeadsView& q, const Views&... others) {
-  return q.storage.dtype() == DType::bf16 && q.head_size <= 128 && starts_aligned(q) &&
-         (starts_aligned(others) && ...);
+  if (q.storage.dtype() != DType::bf16 || q.head_size > 128 || !starts_aligned(q) ||
+      !(starts_aligned(others) && ...)) {
+    return false;
+  }
+  return q.head_size <= 64 ||
+         fused_shared_bytes<W, 128>() <= device::cuda::most_shared_bytes(q.storage.device().index);
 }
 
 inline void check_supported(const AttentionInputs& inputs) {
@@ -319,9 +334,11 @@ void fused_backward(Stream& stream, const AttentionGradients& gradients,
                                        rows,
                                        weighting};
   if (inputs.q.head_size <= 64) {
-    run_backward_passes<64>(stream, arguments, inputs.q.batch);
+    run_query_pass<64>(stream, arguments, inputs.q.batch);
+    run_key_pass<64>(stream, arguments, inputs.q.batch);
   } else {
-    run_backward_passes<128>(stream, arguments, inputs.q.batch);
+    run_query_pass<128>(stream, arguments, inputs.q.batch);
+    run_key_pass<128>(stream, arguments, inputs.q.batch);
   }
   add_head_gradient(stream, head_gradient, head_parameter, saved, inputs, &rows->d,
                     static_cast<std::int64_t>(sizeof(BackwardRow<W>) / sizeof(float)),
@@ -334,7 +351,8 @@ void attention_forward(Stream& stream, const HeadsView& out, const AttentionSave
                        const W& weighting) {
   check_supported(inputs);
   if constexpr (MonoidWeighting<W>) {
-    if (inputs.q.time >= kFewQueries && fits_tiles(inputs.q, inputs.k, inputs.v, as_const(out))) {
+    if (inputs.q.time >= kFewQueries &&
+        fits_tiles<W>(inputs.q, inputs.k, inputs.v, as_const(out))) {
       fused_forward(stream, out, saved, inputs, head_parameter, weighting);
       return;
     }
@@ -354,8 +372,8 @@ void attention_backward(Stream& stream, const AttentionGradients& gradients,
                         const W& weighting) {
   check_supported(inputs);
   if constexpr (MonoidWeighting<W>) {
-    if (fits_tiles(inputs.q, inputs.k, inputs.v, dout, out, as_const(gradients.dq),
-                   as_const(gradients.dk), as_const(gradients.dv))) {
+    if (fits_tiles<W>(inputs.q, inputs.k, inputs.v, dout, out, as_const(gradients.dq),
+                      as_const(gradients.dk), as_const(gradients.dv))) {
       fused_backward(stream, gradients, head_gradient, dout, out, saved, inputs, head_parameter,
                      weighting);
       return;
@@ -409,7 +427,7 @@ template <Weighting W>
 std::int64_t attention_workspace_bytes(const AttentionInputs& inputs, AttentionPass pass) {
   if constexpr (MonoidWeighting<W>) {
     // Outputs and gradients lie as their inputs do.
-    if (fits_tiles(inputs.q, inputs.k, inputs.v)) {
+    if (fits_tiles<W>(inputs.q, inputs.k, inputs.v)) {
       if (pass == AttentionPass::backward) return FusedScratch<W>(inputs).parts.bytes();
       if (inputs.q.time >= kFewQueries) return 0;
     }

@@ -1,0 +1,311 @@
+#pragma once
+
+#include "device/kernel_launch.cuh"
+#include "kernels/attention/backward_row_cuda.cuh"
+
+/// The first pass of the fused backward: queries stationary.
+namespace ssmax::kernels::cuda {
+
+template <int kHeadSize, int kKeyTile>
+struct QueryPassShape {
+  static constexpr int kD = kHeadSize;
+  static constexpr int kM = 2;
+  static constexpr int kWarps = 4;
+  static constexpr int kThreads = 32 * kWarps;
+  static constexpr int kQueries = 16 * kM * kWarps;
+  static constexpr int kKeys = kKeyTile;
+};
+
+/// The widest tiles that spill no registers.
+template <Weighting W, int kHeadSize>
+using QueryPassShapeOf =
+    QueryPassShape<kHeadSize, ExponentialWeighting<W> && kHeadSize == 64 ? 64 : 32>;
+
+template <Weighting W, class Shape>
+constexpr std::int64_t query_pass_shared_bytes() {
+  return (2 * Shape::kQueries + 4 * Shape::kKeys) * Shape::kD *
+             static_cast<std::int64_t>(sizeof(Bf16)) +
+         Shape::kQueries * static_cast<std::int64_t>(sizeof(BackwardRow<W>)) +
+         static_cast<std::int64_t>(sizeof(FirstKeys));
+}
+
+/// Sums over a thread's columns of one row, in fp32 before anything is rounded.
+struct RowSums {
+  float d = 0;       // weight g: D, which dO.O gives only as exactly as O is stored
+  float dc = 0;      // dx s
+  float pull_s = 0;  // pull s
+  float dx = 0;
+  float pull = 0;
+
+  __device__ void add_over_quad() {
+    for (float* sum : {&d, &dc, &pull_s, &dx, &pull}) *sum = quad_sum(*sum);
+  }
+};
+
+/// dx of scores s and gradients g of the weights.
+template <bool kGeneral, Weighting W, int kM, int kN>
+__device__ void differentiate(std::uint32_t (&dx)[kM][kN][2], const float (&g)[kM][kN][4],
+                              RowSums (&sums)[kM][2], const float (&s)[kM][kN][4],
+                              const BackwardRow<W>* rows, float slope2, int key,
+                              const W& weighting) {
+#pragma unroll
+  for (int m = 0; m < kM; ++m) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const BackwardRow<W>& known = rows[16 * m + 8 * half];
+      const Visible visible = known.visible;
+      const RowOf<W, float> row = weighting.load(known.values, visible.count);
+      const float scale2 = known.scale2;
+      const float shift2 = known.shift2;
+      const float d = known.d;
+      const int distance = key - visible.last();
+      RowSums& sum = sums[m][half];
+#pragma unroll
+      for (int n = 0; n < kN; ++n) {
+        float pair[2];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const float score = s[m][n][2 * half + i];
+          const float gradient = g[m][n][2 * half + i];
+          float x2 = score * scale2;
+          bool seen = true;
+          if constexpr (kGeneral) {
+            x2 += slope2 * static_cast<float>(distance + 8 * n + i);
+            seen = visible(key + 8 * n + i);
+          }
+          const KeyTerms<W> terms(row, x2, shift2, seen);
+          sum.d += terms.weight * gradient;
+          pair[i] = terms.slope * gradient - terms.pull * d;
+          sum.dc += pair[i] * score;
+          sum.pull_s += terms.pull * score;
+          if constexpr (W::kFixesExtremes) {
+            sum.dx += pair[i];
+            sum.pull += terms.pull;
+          }
+        }
+        dx[m][n][half] = device::pack_bf16(pair[0], pair[1]);
+      }
+    }
+  }
+}
+
+template <MonoidWeighting W, class Shape>
+class QueryPass {
+ public:
+  static constexpr int kD = Shape::kD;
+  static constexpr int kM = Shape::kM;
+  static constexpr int kKeys = Shape::kKeys;
+  static constexpr int kUnroll = ExponentialWeighting<W> || kD == 64 ? kD / 16
+                                 : W::kFixesExtremes                 ? 1
+                                                                     : 2;
+
+  __device__ explicit QueryPass(const BackwardArguments<W>& arguments)
+      : a_(arguments),
+        q_{device::dynamic_shared<Bf16>()},
+        dout_{q_.data + Shape::kQueries * kD},
+        keys_{dout_.data + Shape::kQueries * kD},
+        rows_(reinterpret_cast<BackwardRow<W>*>(keys_.data + 4 * kKeys * kD)),
+        first_keys_(*reinterpret_cast<FirstKeys*>(rows_ + Shape::kQueries)),
+        tile_(a_.in, Shape::kQueries),
+        warp_row_(device::warp_id() * 16 * kM) {}
+
+  __device__ void run() {
+    using Queries = TileSource<Shape::kQueries, Shape::kThreads, kD>;
+    const int end_query = tile_.t + tile_.rows;
+    Queries(a_.in.q, tile_.b, tile_.h, end_query).load(q_, tile_.t);
+    Queries(a_.dout, tile_.b, tile_.h, end_query).load(dout_, tile_.t);
+    device::copy_async_commit();
+    prepare_rows();
+    device::copy_async_wait<0>();
+    __syncthreads();
+    if (device::warp_id() == 0) {
+      first_keys_.template find<Shape::kQueries>(a_.in, tile_, rows_);
+    }
+    estimate_d();
+    const int end = tile_.end_key(a_.in);
+    const Source sources[2] = {{a_.in.k, tile_.b, tile_.group(a_.in), end},
+                               {a_.in.v, tile_.b, tile_.group(a_.in), end}};
+    const BackwardRow<W>* rows = rows_ + warp_row_ + place_.row;
+    clear(dq_);
+    int key = first_keys_.least;
+    load(sources, 0, key);
+    for (int stage = 0; key < end; key += kKeys, stage ^= 1) {
+      device::copy_async_wait<0>();
+      __syncthreads();  // this tile is there; nobody reads the one before
+      if (key + kKeys < end) load(sources, stage ^ 1, key + kKeys);
+      const Tile<kD> keys = stage_tile(stage, 0);
+      multiply_rows<kUnroll>(s_, Rows{q_, warp_row_}, keys);
+      multiply_rows<kUnroll>(g_, Rows{dout_, warp_row_}, stage_tile(stage, 1));
+      if (first_keys_.is_general(a_.in, tile_, key, kKeys)) {
+        const float slope2 = a_.in.slope(tile_.h) * kLog2E;
+        differentiate<true>(dx_, g_, sums_, s_, rows, slope2, key + place_.column, a_.weighting);
+      } else {
+        differentiate<false>(dx_, g_, sums_, s_, rows, 0.0F, key + place_.column, a_.weighting);
+      }
+      multiply_add_tile(dq_, dx_, keys);
+    }
+    finish();
+  }
+
+ private:
+  __device__ Tile<kD> stage_tile(int stage, int which) const {
+    return {keys_.data + (2 * stage + which) * kKeys * kD};
+  }
+  using Source = TileSource<kKeys, Shape::kThreads, kD>;
+  using Rows = SharedRows<kM, kD>;
+
+  __device__ void load(const Source (&sources)[2], int stage, int key) {
+    for (int i = 0; i < 2; ++i) sources[i].load(stage_tile(stage, i), key);
+    device::copy_async_commit();
+  }
+
+  /// Thread r prepares row r.
+  __device__ void prepare_rows() {
+    const int r = static_cast<int>(threadIdx.x);
+    if (r >= Shape::kQueries) return;
+    BackwardRow<W> row{};
+    row.visible = tile_.visible(a_.in, r);
+    row.coefficient = tile_.row_scale(a_.in, r) * a_.in.tau;
+    row.scale2 = row.coefficient * kLog2E;
+    if (r < tile_.rows) {
+      const float* values = a_.saved + (a_.in.row(tile_.b, tile_.h, tile_.t) + r) * W::kRowValues;
+      for (int i = 0; i < W::kRowValues; ++i) row.values[i] = values[i];
+      row.shift2 = a_.weighting.load(row.values, row.visible.count).shift * kLog2E;
+    }
+    rows_[r] = row;
+  }
+
+  /// D = dO.O of the stored O, good enough for dx; the exact one comes out of the pass. With one
+  /// key D cancels the rest of dx, whose terms have no bound: there it is the weight times dO.v.
+  __device__ void estimate_d() {
+    const int r = static_cast<int>(threadIdx.x);
+    if (r < tile_.rows) {
+      const Visible visible = rows_[r].visible;
+      if (visible.count == 1) {
+        const int group = tile_.group(a_.in);
+        const float x2 = dot(a_.in.k.at(tile_.b, visible.first, group), q_, r) * rows_[r].scale2;
+        const KeyTerms<W> terms(a_.weighting.load(rows_[r].values, 1), x2, rows_[r].shift2, true);
+        rows_[r].d = terms.weight * dot(a_.in.v.at(tile_.b, visible.first, group), dout_, r);
+      } else {
+        rows_[r].d = dot(a_.out.at(tile_.b, tile_.t + r, tile_.h), dout_, r);
+      }
+    }
+    __syncthreads();
+  }
+
+  __device__ float dot(const Bf16* vector, const Tile<kD>& tile, int r) const {
+    float sum = 0.0F;
+    for (int c = 0; c < kD / 8 && c * 8 < a_.out.head_size; ++c) {
+      const auto left = device::load_pack(vector + 8 * c);
+      const auto right = device::load_pack(tile.chunk(r, c));
+#pragma unroll
+      for (int i = 0; i < 8; ++i) sum += left[i] * right[i];
+    }
+    return sum;
+  }
+
+  __device__ void finish() {
+    float scales[kM][2];
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int r = warp_row_ + place_.row + 16 * m + 8 * half;
+        BackwardRow<W> row = rows_[r];
+        RowSums& sums = sums_[m][half];
+        sums.add_over_quad();
+        // dx was linear in D: what the estimate lacked is put right in the sums.
+        const float lacking = sums.d - row.d;
+        row.d = sums.d;
+        float dc = (sums.dc - lacking * sums.pull_s) * a_.in.tau;
+        if constexpr (W::kFixesExtremes) {
+          const auto known = a_.weighting.load(row.values, row.visible.count);
+          const auto extra = a_.weighting.fix_up(known, row.d, sums.dx - lacking * sums.pull);
+          // Terms without a bound cancel with those of the ends: added before anything is rounded.
+          const bool alone = row.visible.count == 1;
+          if (alone) clear_row(m, half);
+          (void)add_end(m, half, r, alone ? row.visible.first : -1, sums.dx - lacking * sums.pull);
+          row.ends = {extra.at_min * row.coefficient, extra.at_max * row.coefficient,
+                      end_key(row, known.argmin), end_key(row, known.argmax)};
+          dc += add_end(m, half, r, row.ends.argmin, extra.at_min);
+          dc += add_end(m, half, r, row.ends.argmax, extra.at_max);
+        }
+        scales[m][half] = row.coefficient;
+        if (place_.column == 0 && r < tile_.rows) {
+          const std::int64_t index = a_.in.row(tile_.b, tile_.h, tile_.t) + r;
+          a_.drow_scale[index] = dc;
+          a_.rows[index] = row;
+        }
+      }
+    }
+    store_rows(a_.dq.at(tile_.b, tile_.t + warp_row_, tile_.h), a_.dq.time_stride,
+               tile_.rows - warp_row_, a_.dq.head_size, dq_, dout_, warp_row_,
+               [&](int m, int half) { return scales[m][half]; });
+  }
+
+  __device__ void clear_row(int m, int half) {
+#pragma unroll
+    for (int n = 0; n < kD / 8; ++n) dq_[m][n][2 * half] = dq_[m][n][2 * half + 1] = 0.0F;
+  }
+
+  /// -1 where the end is a constant, and in a row of NaN.
+  __device__ static int end_key(const BackwardRow<W>& row, std::int64_t index) {
+    const bool found = index >= 0 && index < row.visible.count;
+    return found ? row.visible.first + static_cast<int>(index) : -1;
+  }
+
+  /// Adds gradient times the key to a row of dq, and returns its part of dc. All lanes call it.
+  __device__ float add_end(int m, int half, int r, int key, float gradient) {
+    float dot = 0.0F;
+    if (key >= 0) {
+      const Bf16* k = a_.in.k.at(tile_.b, key, tile_.group(a_.in));
+#pragma unroll
+      for (int n = 0; n < kD / 8; ++n) {
+        const int column = 8 * n + place_.column;
+        if (column >= a_.in.k.head_size) break;
+        const auto pair = *reinterpret_cast<const std::uint32_t*>(k + column);
+        const auto query = *reinterpret_cast<const std::uint32_t*>(q_.chunk(r, n) + place_.column);
+        const float low = device::low_half(pair);
+        const float high = device::high_half(pair);
+        dot += low * device::low_half(query) + high * device::high_half(query);
+        dq_[m][n][2 * half] += gradient * low;
+        dq_[m][n][2 * half + 1] += gradient * high;
+      }
+    }
+    return gradient * a_.in.tau * quad_sum(dot);
+  }
+
+  const BackwardArguments<W>& a_;
+  const Place place_;
+  const Tile<kD> q_;
+  const Tile<kD> dout_;
+  const Tile<kD> keys_;  // two stages of keys and values
+  BackwardRow<W>* const rows_;
+  FirstKeys& first_keys_;
+  const QueryTile tile_;
+  const int warp_row_;
+  RowSums sums_[kM][2];
+  Accumulators<kM, kKeys> s_;
+  Accumulators<kM, kKeys> g_;
+  LeftOperands<kM, kKeys> dx_;
+  Accumulators<kM, kD> dq_;
+};
+
+template <MonoidWeighting W, class Shape>
+__global__ void __launch_bounds__(Shape::kThreads)
+    query_pass_kernel(const __grid_constant__ BackwardArguments<W> arguments) {
+  QueryPass<W, Shape>(arguments).run();
+}
+
+template <int kHeadSize, MonoidWeighting W>
+void run_query_pass(Stream& stream, const BackwardArguments<W>& arguments, std::int64_t batch) {
+  using Shape = QueryPassShapeOf<W, kHeadSize>;
+  device::launch_kernel<query_pass_kernel<W, Shape>>(
+      stream,
+      {.grid = tile_grid(arguments.in.heads, batch, arguments.in.time, Shape::kQueries),
+       .block = dim3(Shape::kThreads),
+       .shared_bytes = query_pass_shared_bytes<W, Shape>()},
+      arguments);
+}
+
+}  // namespace ssmax::kernels::cuda
