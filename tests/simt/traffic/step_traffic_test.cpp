@@ -77,7 +77,8 @@ TEST(StepTraffic, AttentionTilesAreFreeOfConflicts) {
         ++fused;
         EXPECT_EQ(kernel.matrices.wavefronts, kernel.matrices.ideal) << op.name;
         EXPECT_EQ(kernel.copies.wavefronts, kernel.copies.ideal) << op.name;
-        // Each of six blocks writes its rows once; two have a row of one key, whose D is read apart.
+        // Each of six blocks writes its rows once; two have a row of one key, whose D is read
+        // apart.
         EXPECT_LE(kernel.plain.wavefronts, kernel.plain.ideal + (6 + 2) * 32) << op.name;
         EXPECT_GE(kernel.loads.coalescing(), 0.87) << op.name;  // D reads a row to a thread
       }
