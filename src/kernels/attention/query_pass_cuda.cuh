@@ -133,6 +133,8 @@ class QueryPass {
       device::copy_async_wait<0>();
       __syncthreads();  // this tile is there; nobody reads the one before
       if (key + kKeys < end) load(sources, stage ^ 1, key + kKeys);
+      const int last = (device::uniform_warp_id() + 1) * 16 * kM - 1;
+      if (!tile_.sees(a_.in, last, key)) continue;  // all of the warp
       const Tile<kD> keys = stage_tile(stage, 0);
       multiply_rows<kUnroll>(s_, Rows{q_, warp_row_}, keys);
       multiply_rows<kUnroll>(g_, Rows{dout_, warp_row_}, stage_tile(stage, 1));
