@@ -78,8 +78,10 @@ endif()
 
 # Open MPI keeps memory until the process ends, which is no leak of ours.
 set(SSMAX_MPI_TEST_ENVIRONMENT "")
+set(SSMAX_RANKS_TEST_OPTIONS "")
 if(SSMAX_SANITIZE)
   set(SSMAX_MPI_TEST_ENVIRONMENT ASAN_OPTIONS=detect_leaks=0)
+  set(SSMAX_RANKS_TEST_OPTIONS --sanitized)
 endif()
 
 # ssmax_rank_tests(NAME PROGRAM FILTER OPTION RANKS...): the same test program on several ranks; every
@@ -158,7 +160,8 @@ if(Python3_FOUND)
   set_tests_properties(faults.kill PROPERTIES RUN_SERIAL ON)
   if(SSMAX_BUILT_WITH_MPI)
     ssmax_script_test(mpi.failures TIMEOUT 300 LABELS mpi faults
-                      COMMAND tests/faults/ranks_test.py $<TARGET_FILE:ssmax>)
+                      COMMAND tests/faults/ranks_test.py $<TARGET_FILE:ssmax>
+                              ${SSMAX_RANKS_TEST_OPTIONS})
     ssmax_script_test(mpi.kill TIMEOUT 200 LABELS mpi faults
                       COMMAND scripts/kill_test.py $<TARGET_FILE:ssmax> --ranks 2 --kills 5)
     set_tests_properties(mpi.failures mpi.kill PROPERTIES RUN_SERIAL ON SKIP_RETURN_CODE 77
