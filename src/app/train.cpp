@@ -128,9 +128,10 @@ void run_train(const CLI::App& command, const TrainOptions& options) {
     train_on(*ranks, launch, command, options);
     ranks->finish();
   } catch (const comm::SharedError& error) {
+    // Rank 0 says it for all, and before one of them can leave: then a launcher may end the rest.
+    if (ranks->is_root()) std::fprintf(stderr, "ssmax: %s\n", error.what());
     ranks->finish();
-    if (ranks->is_root()) throw;
-    std::exit(exit_code(error.kind()));  // rank 0 says it for all
+    std::exit(exit_code(error.kind()));
   } catch (const base::Error& error) {
     leave(*ranks, error.what(), exit_code(error.kind()));
   } catch (const std::bad_alloc&) {
