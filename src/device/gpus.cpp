@@ -45,6 +45,13 @@ std::int64_t multiprocessors(Device device) {
   return 1;
 }
 
+int capability_major(Device device) {
+  for (const Gpu& gpu : gpus().found) {
+    if (gpu.index == device.index) return gpu.capability_major;
+  }
+  return 0;
+}
+
 std::string describe(Device device) {
   if (device.kind == DeviceKind::cpu) return "CPU";
   for (const Gpu& gpu : gpus().found) {

@@ -33,6 +33,7 @@ Device gpu_device(int index = 0);
 /// Of GPUs that gpus() has found.
 std::string bus_of(Device device);
 std::int64_t multiprocessors(Device device);
+int capability_major(Device device);
 
 /// "NVIDIA H100 (80.0 GB, compute capability 9.0)", or "CPU".
 std::string describe(Device device);

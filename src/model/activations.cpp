@@ -66,7 +66,7 @@ BlockActivations allocate_block(const ModelConfig& config, std::int64_t row_valu
   return block;
 }
 
-GradientBuffers allocate_gradients(const Sizes& s, Arena& arena) {
+GradientBuffers allocate_gradients(const ModelConfig& config, const Sizes& s, Arena& arena) {
   const auto allocate = [&](const Shape& shape) {
     return arena.allocate("activation gradients", s.dtype, shape);
   };
@@ -76,7 +76,7 @@ GradientBuffers allocate_gradients(const Sizes& s, Arena& arena) {
   gradients.attention = allocate({s.b, s.t, s.h, s.d});
   gradients.qkv = allocate({s.b, s.t, s.qkv_heads, s.d});
   gradients.row_scale = arena.allocate("activation gradients", s.statistics, {s.b, s.h, s.t});
-  gradients.mlp_hidden = allocate({s.m, s.f});
+  if (config.mlp == MlpKind::swiglu) gradients.mlp_hidden = allocate({s.m, s.f});
   gradients.mlp_input = allocate({s.m, s.mlp_input});
   return gradients;
 }
@@ -133,7 +133,7 @@ Activations::Activations(const ModelConfig& config, std::int64_t row_values,
   const std::int64_t columns = padded_vocabulary(config.vocab_size);
   logits = arena.allocate("logits", s.dtype, {logits_rows(arena.device(), s.m, columns), columns});
   losses = arena.allocate("losses", s.statistics, {s.m});
-  if (training) gradients = allocate_gradients(s, arena);
+  if (training) gradients = allocate_gradients(config, s, arena);
 
   if (config.position.kind == PositionKind::rope) {
     rope_table =

@@ -63,7 +63,7 @@ struct GradientBuffers {
   Tensor attention;   // (B, T, H, D)
   Tensor qkv;         // (B, T, H + 2 G, D)
   Tensor row_scale;   // (B, H, T)
-  Tensor mlp_hidden;  // (M, F)
+  Tensor mlp_hidden;  // (M, F), empty with GELU
   Tensor mlp_input;   // (M, 2 F) or (M, F)
 };
 

@@ -2,7 +2,6 @@
 
 #include "device/range.h"
 #include "kernels/cast/cast.h"
-#include "kernels/gelu/gelu.h"
 #include "kernels/linear/linear.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
@@ -29,27 +28,36 @@ View matrix(const View& x, std::int64_t columns) {
   return x.reshaped({x.elements() / columns, columns});
 }
 
+ConstTensor packed_weight(const Architecture& model, int index, int packed) {
+  return index == kAbsent ? ConstTensor() : model.parameters->packed_weight(index, packed);
+}
+
+Tensor packed_gradient(const Architecture& model, int index, int packed) {
+  return index == kAbsent ? Tensor() : model.parameters->packed_gradient(index, packed);
+}
+
 void linear(Stream& stream, const Architecture& model, const LinearParameters& parameters,
             const Tensor& y, const ConstTensor& x) {
-  const ConstTensor weights = model.parameters->packed_weight(parameters.weight, parameters.packed);
-  const ConstTensor bias = parameters.bias == kAbsent ? ConstTensor()
-                                                      : model.parameters->packed_weight(
-                                                            parameters.bias, parameters.packed);
+  const ConstTensor weights = packed_weight(model, parameters.weight, parameters.packed);
   kernels::linear(stream, matrix(y, weights.extent(0)), matrix(x, weights.extent(1)), weights,
-                  bias);
+                  packed_weight(model, parameters.bias, parameters.packed));
+}
+
+void linear_parameter_gradients(Stream& stream, const Architecture& model,
+                                const LinearParameters& parameters, const ConstTensor& dy,
+                                const ConstTensor& x) {
+  const Tensor dweights = packed_gradient(model, parameters.weight, parameters.packed);
+  kernels::linear_weight_gradient(stream, dweights,
+                                  packed_gradient(model, parameters.bias, parameters.packed),
+                                  matrix(dy, dweights.extent(0)), matrix(x, dweights.extent(1)));
 }
 
 void linear_backward(Stream& stream, const Architecture& model, const LinearParameters& parameters,
                      const Tensor& dx, const ConstTensor& dy, const ConstTensor& x) {
-  const params::ParameterSet& set = *model.parameters;
-  const ConstTensor weights = set.packed_weight(parameters.weight, parameters.packed);
-  const Tensor dbias = parameters.bias == kAbsent
-                           ? Tensor()
-                           : set.packed_gradient(parameters.bias, parameters.packed);
-  const ConstTensor rows = matrix(dy, weights.extent(0));
-  kernels::linear_input_gradient(stream, matrix(dx, weights.extent(1)), rows, weights);
-  kernels::linear_weight_gradient(stream, set.packed_gradient(parameters.weight, parameters.packed),
-                                  dbias, rows, matrix(x, weights.extent(1)));
+  const ConstTensor weights = packed_weight(model, parameters.weight, parameters.packed);
+  kernels::linear_input_gradient(stream, matrix(dx, weights.extent(1)),
+                                 matrix(dy, weights.extent(0)), weights);
+  linear_parameter_gradients(stream, model, parameters, dy, x);
 }
 
 /// `heads` heads from `first` of a fused (B, T, row heads, D) buffer.
@@ -127,20 +135,31 @@ void rotate(Stream& stream, const Architecture& model, const Tensor& qkv, const 
                 places.first_position, turn);
 }
 
-void activate(Stream& stream, const Architecture& model, const BlockActivations& a) {
-  if (model.config.mlp == MlpKind::swiglu) {
-    kernels::swiglu(stream, a.mlp_hidden, a.mlp_input);
+/// From a.normed2 to a.mlp_hidden.
+void enter_mlp(Stream& stream, const Architecture& model, const LinearParameters& parameters,
+               const BlockActivations& a) {
+  if (model.config.mlp == MlpKind::gelu) {
+    kernels::linear_gelu(stream, a.mlp_hidden, a.mlp_input, a.normed2,
+                         packed_weight(model, parameters.weight, parameters.packed),
+                         packed_weight(model, parameters.bias, parameters.packed));
   } else {
-    kernels::gelu(stream, a.mlp_hidden, a.mlp_input);
+    linear(stream, model, parameters, a.mlp_input, a.normed2);
+    kernels::swiglu(stream, a.mlp_hidden, a.mlp_input);
   }
 }
 
-void activate_backward(Stream& stream, const Architecture& model, const BlockActivations& a,
-                       const GradientBuffers& g) {
-  if (model.config.mlp == MlpKind::swiglu) {
-    kernels::swiglu_backward(stream, g.mlp_input, g.mlp_hidden, a.mlp_input);
+/// From g.residual to g.mlp_input, through the MLP's last layer and what is before it.
+void leave_mlp_backward(Stream& stream, const Architecture& model,
+                        const LinearParameters& parameters, const BlockActivations& a,
+                        const GradientBuffers& g) {
+  if (model.config.mlp == MlpKind::gelu) {
+    kernels::gelu_linear_input_gradient(stream, g.mlp_input, g.residual,
+                                        packed_weight(model, parameters.weight, parameters.packed),
+                                        a.mlp_input);
+    linear_parameter_gradients(stream, model, parameters, g.residual, a.mlp_hidden);
   } else {
-    kernels::gelu_backward(stream, g.mlp_input, g.mlp_hidden, a.mlp_input);
+    linear_backward(stream, model, parameters, g.mlp_hidden, g.residual, a.mlp_hidden);
+    kernels::swiglu_backward(stream, g.mlp_input, g.mlp_hidden, a.mlp_input);
   }
 }
 
@@ -211,8 +230,7 @@ void block_forward(Stream& stream, const Architecture& model, int index, const B
   attend(stream, model, index, a, all, places, cache, visit);
   linear(stream, model, p.attention_output, delta, a.attention);
   add_norm(stream, model, p.mlp_norm, a.middle, a.normed2, a.norm2, a.input, delta);
-  linear(stream, model, p.mlp_input, a.mlp_input, a.normed2);
-  activate(stream, model, a);
+  enter_mlp(stream, model, p.mlp_input, a);
   linear(stream, model, p.mlp_output, delta, a.mlp_hidden);
 }
 
@@ -220,8 +238,7 @@ void block_backward(Stream& stream, const Architecture& model, int index, const 
                     const Activations& all, const RowPlaces& places) {
   const BlockParameters& p = model.layout.blocks[static_cast<std::size_t>(index)];
   const GradientBuffers& g = all.gradients;
-  linear_backward(stream, model, p.mlp_output, g.mlp_hidden, g.residual, a.mlp_hidden);
-  activate_backward(stream, model, a, g);
+  leave_mlp_backward(stream, model, p.mlp_output, a, g);
   linear_backward(stream, model, p.mlp_input, g.normed, g.mlp_input, a.normed2);
   norm_backward(stream, model, p.mlp_norm, g.residual, g.normed, a.middle, a.norm2, Write::add);
   linear_backward(stream, model, p.attention_output, g.attention, g.residual, a.attention);

@@ -1,4 +1,4 @@
-#include "kernels/gelu/gelu.h"
+#include "kernels/linear/gelu.h"
 
 #include "base/errors.h"
 #include "support/op_case.h"

@@ -84,6 +84,102 @@ TEST(Linear, WeightGradientAgreesWithDouble) {
   }
 }
 
+/// For a scope; on a CPU it changes nothing.
+class GeluFusionScope {
+ public:
+  explicit GeluFusionScope(GeluFusion fusion) { set_gelu_fusion(fusion); }
+  ~GeluFusionScope() { set_gelu_fusion(GeluFusion::automatic); }
+  GeluFusionScope(const GeluFusionScope&) = delete;
+  GeluFusionScope& operator=(const GeluFusionScope&) = delete;
+};
+
+std::vector<GeluFusion> gelu_fusions() {
+  if (on_cpu()) return {GeluFusion::off};
+  return {GeluFusion::on, GeluFusion::off};
+}
+
+/// Of GELU or its gradient behind sums of `length` products, whose largest are four times their
+/// magnitude. The slope is 1.13 at most, and apart from the product GELU takes what is rounded to
+/// bf16, 2^-9 of it; in f32 it adds 24 roundings. A GPU's own tanh, which the library may use, is
+/// 2^-11 off: GELU by half of that of its argument, its slope by 2^-8.
+Operand gelu_result(Operand sums, DType dtype, double slope_error) {
+  sums.magnitude *= 4.0;
+  sums.roundings += 24.0;
+  if (dtype != DType::bf16) return sums;
+  sums.roundings += 1.13 * 0x1p15;
+  if (!on_cpu() && !is_emulated()) sums.roundings += slope_error * 0x1p24;
+  return sums;
+}
+
+/// Fused may be bf16 matrices with rows of whole 16 bytes; the emulated library has all kernels.
+void check_form(GeluForm form, const Tensor& output, GeluFusion fusion) {
+  const std::int64_t row = output.extent(output.shape().rank() - 1);
+  const bool may_fuse = output.device().kind == device::DeviceKind::cuda &&
+                        fusion == GeluFusion::on && output.dtype() == DType::bf16 && row % 8 == 0;
+  if (may_fuse && !is_emulated()) return;
+  EXPECT_EQ(form, may_fuse ? GeluForm::fused : GeluForm::separate);
+}
+
+TEST(Linear, GeluAgreesWithDouble) {
+  for (const GeluFusion fusion : gelu_fusions()) {
+    const GeluFusionScope scope(fusion);
+    for (const DType dtype : kActivationTypes) {
+      for (const bool with_bias : {false, true}) {
+        for (const Size& size : kSizes) {
+          const Operand sums =
+              result("y", {size.M, size.N}, Role::output, Type::activation, size.K);
+          check_op({fusion == GeluFusion::on ? "linear_gelu" : "linear_gelu, separate",
+                    {gelu_result(sums, dtype, 0x1p-12),
+                     result("preactivation", sums.shape, sums.role, sums.type, size.K),
+                     {"x", {size.M, size.K}},
+                     {"weight", {size.N, size.K}},
+                     {"bias", {size.N}}},
+                    [=](Stream& stream, std::span<const Tensor> t) {
+                      const GeluForm form =
+                          linear_gelu(stream, t[0], t[1], t[2], t[3],
+                                      with_bias ? ConstTensor(t[4]) : ConstTensor());
+                      check_form(form, t[0], fusion);
+                    },
+                    Order::of_thread_count},
+                   dtype);
+        }
+      }
+    }
+  }
+}
+
+TEST(Linear, InputGradientThroughGeluAgreesWithDouble) {
+  for (const GeluFusion fusion : gelu_fusions()) {
+    const GeluFusionScope scope(fusion);
+    for (const DType dtype : kActivationTypes) {
+      for (const Size& size : kSizes) {
+        const Operand sums = result("dx", {size.M, size.K}, Role::output, Type::activation, size.N);
+        check_op({fusion == GeluFusion::on ? "gelu_linear_input_gradient"
+                                           : "gelu_linear_input_gradient, separate",
+                  {gelu_result(sums, dtype, 0x1p-8),
+                   {"dy", {size.M, size.N}},
+                   {"weight", {size.N, size.K}},
+                   {"preactivation", sums.shape}},
+                  [=](Stream& stream, std::span<const Tensor> t) {
+                    const GeluForm form =
+                        gelu_linear_input_gradient(stream, t[0], t[1], t[2], t[3]);
+                    check_form(form, t[0], fusion);
+                  },
+                  Order::of_thread_count},
+                 dtype);
+      }
+    }
+  }
+}
+
+TEST(Linear, GeluIsFusedWhereItIsFaster) {
+  for (const int major : {8, 9, 10, 12}) {
+    EXPECT_EQ(wants_gelu_fusion(GeluFusion::automatic, major), major == 9 || major == 10);
+    EXPECT_TRUE(wants_gelu_fusion(GeluFusion::on, major));
+    EXPECT_FALSE(wants_gelu_fusion(GeluFusion::off, major));
+  }
+}
+
 TEST(Linear, GradientsAreThoseOfTheForward) {
   const GuardedTensor x = f64_normal({3, 4}, 3, 0);
   const GuardedTensor weight = f64_normal({5, 4}, 3, 1);
@@ -103,6 +199,27 @@ TEST(Linear, GradientsAreThoseOfTheForward) {
   check_gradient("dx", dx, x, loss);
   check_gradient("dweight", dweight, weight, loss);
   check_gradient("dbias", dbias, bias, loss);
+}
+
+TEST(Linear, TheGradientThroughGeluIsThatOfTheForward) {
+  const GuardedTensor preactivation = f64_normal({3, 4}, 5, 0);
+  const GuardedTensor weight = f64_normal({5, 4}, 5, 1);
+  const GuardedTensor dy = f64_normal({3, 5}, 5, 2);
+  const GuardedTensor identity =
+      f64_tensor({4, 4}, {1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1});
+  const GuardedTensor hidden(DType::f64, {3, 4});
+  const GuardedTensor same(DType::f64, {3, 4});
+  const GuardedTensor y(DType::f64, {3, 5});
+  const GuardedTensor dx(DType::f64, {3, 4});
+  Stream stream;
+  gelu_linear_input_gradient(stream, dx.tensor(), dy.tensor(), weight.tensor(),
+                             preactivation.tensor());
+  check_gradient("dx", dx, preactivation, [&] {
+    linear_gelu(stream, hidden.tensor(), same.tensor(), preactivation.tensor(), identity.tensor(),
+                {});
+    linear(stream, y.tensor(), hidden.tensor(), weight.tensor(), {});
+    return dot(y, dy);
+  });
 }
 
 TEST(Linear, TakesMoreThanTwoAxes) {
@@ -163,6 +280,13 @@ TEST(Linear, RefusesWrongShapesAndDtypes) {
   EXPECT_THROW(linear(stream, x.tensor(), x.tensor(), weight.tensor(), {}), base::Error);
   EXPECT_THROW(linear(stream, y.tensor(), x.tensor(), weight.tensor(), x.tensor()), base::Error);
   EXPECT_THROW(linear_input_gradient(stream, y.tensor(), y.tensor(), weight.tensor()), base::Error);
+  EXPECT_THROW(linear_gelu(stream, x.tensor(), y.tensor(), x.tensor(), weight.tensor(), {}),
+               base::Error);
+  EXPECT_THROW(linear_gelu(stream, y.tensor(), x.tensor(), x.tensor(), weight.tensor(), {}),
+               base::Error);
+  EXPECT_THROW(
+      gelu_linear_input_gradient(stream, x.tensor(), y.tensor(), weight.tensor(), y.tensor()),
+      base::Error);
   // The gradient of bf16 weights is f32.
   EXPECT_THROW(linear_weight_gradient(stream, weight.tensor(), {}, y.tensor(), x.tensor()),
                base::Error);

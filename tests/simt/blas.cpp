@@ -4,6 +4,7 @@
 
 #include "cublasLt.h"
 #include "device/dtype.h"
+#include "kernels/linear/gelu_cpu.h"
 #include "simt/device_memory.h"
 
 // The matrix products of the emulated device: plain sums in f32 over k in ascending order.
@@ -21,6 +22,16 @@ struct ssmax_simt_product {
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
   const void* bias = nullptr;
   cudaDataType bias_type = kNoType;
+  void* aux = nullptr;  // what GELU is taken of, of the output's type
+  std::int64_t aux_leading = 0;
+
+  bool has_bias() const {
+    return epilogue == CUBLASLT_EPILOGUE_BIAS || epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
+  }
+  bool takes_gelu() const {
+    return epilogue == CUBLASLT_EPILOGUE_GELU_AUX || epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS;
+  }
+  bool has_aux() const { return takes_gelu() || epilogue == CUBLASLT_EPILOGUE_DGELU; }
 };
 struct ssmax_simt_layout {
   cudaDataType type = CUDA_R_32F;
@@ -51,6 +62,27 @@ float load(const void* data, cudaDataType type, std::int64_t i) {
   return static_cast<const float*>(data)[i];
 }
 
+void store(void* data, cudaDataType type, std::int64_t i, float value) {
+  if (type == CUDA_R_16BF) {
+    static_cast<Bf16*>(data)[i] = Bf16(value);
+  } else {
+    static_cast<float*>(data)[i] = value;
+  }
+}
+
+float gelu(double x) {
+  double out = 0.0;
+  ssmax::kernels::plain::gelu(&out, &x, 1);
+  return static_cast<float>(out);
+}
+
+float gelu_gradient(double x) {
+  const double one = 1.0;
+  double out = 0.0;
+  ssmax::kernels::plain::gelu_backward(&out, &one, &x, 1);
+  return static_cast<float>(out);
+}
+
 /// op(X) as rows of floats: element (i, j) at i * columns + j, or its transpose.
 std::vector<float> rows_of(const void* data, const ssmax_simt_layout& layout, bool transpose) {
   std::vector<float> result(static_cast<std::size_t>(layout.rows * layout.columns));
@@ -75,14 +107,29 @@ cublasStatus_t take(T& to, const void* value, std::size_t bytes) {
 struct Choice {
   std::int32_t m, n, k;
   cudaDataType inputs, output;
-  std::uint16_t a, b, c, d, bias;  // alignments; that of the bias is its pointer's, or 256
-  bool a_plain, b_plain, has_bias;
+  cublasLtEpilogue_t epilogue;
+  std::uint16_t a, b, c, d, bias, aux;  // alignments; those of bias and aux their pointers', or 256
+  bool a_plain, b_plain;
 
   bool operator==(const Choice&) const = default;
 };
 static_assert(sizeof(Choice) <= sizeof(cublasLtMatmulAlgo_t));
 
 bool is_plain(cublasOperation_t operation) { return operation == CUBLAS_OP_N; }
+
+/// Whether the epilogue has what it needs, and nothing that is not its own: what the library says
+/// of CUBLASLT_MATMUL_DESC_BIAS_POINTER, _EPILOGUE_AUX_POINTER and _EPILOGUE_AUX_LD.
+bool is_complete(const ssmax_simt_product& product, const ssmax_simt_layout& d) {
+  if (product.has_bias() != (product.bias != nullptr)) return false;
+  if (product.has_aux() != (product.aux != nullptr)) return false;
+  return !product.has_aux() || (product.aux_leading >= d.rows && product.aux_leading % 8 == 0);
+}
+
+/// That of a pointer that only some products have.
+std::uint16_t alignment_of(const void* data) {
+  const auto address = reinterpret_cast<std::uintptr_t>(data);
+  return static_cast<std::uint16_t>(address % 256 == 0 ? 256 : address & (~address + 1));
+}
 
 /// The product of these layouts, with the alignments of `preference`; null where the library has
 /// none.
@@ -99,11 +146,12 @@ std::optional<Choice> choose(const ssmax_simt_product& product, const ssmax_simt
   // Of f32 sums: both inputs of one type, the output of that or of f32.
   const bool has_types =
       a.type == b.type && c.type == d.type && (d.type == a.type || d.type == CUDA_R_32F);
-  const bool has_bias = product.epilogue == CUBLASLT_EPILOGUE_BIAS;
-  const bool bias_fits = !has_bias || product.bias_type == kNoType || product.bias_type == d.type;
-  if (!fits || !has_types || !bias_fits) return std::nullopt;
-  const auto address = reinterpret_cast<std::uintptr_t>(product.bias);
-  const std::uintptr_t bias = has_bias && address % 256 != 0 ? address & (~address + 1) : 256;
+  const bool bias_fits =
+      !product.has_bias() || product.bias_type == kNoType || product.bias_type == d.type;
+  // The library may have none for a vector; here it has none.
+  const bool is_thin = k == 1 || d.rows == 1;
+  const bool has_kernel = product.epilogue == CUBLASLT_EPILOGUE_DEFAULT || !is_thin;
+  if (!fits || !has_types || !bias_fits || !has_kernel) return std::nullopt;
   const auto small = [](std::int64_t value) { return static_cast<std::int32_t>(value); };
   const auto bytes = [](std::uint32_t alignment) { return static_cast<std::uint16_t>(alignment); };
   return Choice{small(d.rows),
@@ -111,14 +159,15 @@ std::optional<Choice> choose(const ssmax_simt_product& product, const ssmax_simt
                 small(k),
                 a.type,
                 d.type,
+                product.epilogue,
                 bytes(preference.a),
                 bytes(preference.b),
                 bytes(preference.c),
                 bytes(preference.d),
-                static_cast<std::uint16_t>(bias),
+                alignment_of(product.bias),
+                alignment_of(product.aux),
                 a_plain,
-                b_plain,
-                has_bias};
+                b_plain};
 }
 
 bool is_multiple(const void* data, std::uint32_t alignment) {
@@ -159,6 +208,10 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t description,
       return take(description->bias, value, bytes);
     case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE:
       return take(description->bias_type, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER:
+      return take(description->aux, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD:
+      return take(description->aux_leading, value, bytes);
   }
   return CUBLAS_STATUS_INVALID_VALUE;
 }
@@ -213,7 +266,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t /*handle*/,
                                               cublasLtMatmulHeuristicResult_t* results,
                                               int* found) {
   *found = 0;
-  if (wanted < 1) return CUBLAS_STATUS_INVALID_VALUE;
+  if (wanted < 1 || !is_complete(*description, *d)) return CUBLAS_STATUS_INVALID_VALUE;
   const auto choice = choose(*description, *a, *b, *c, *d, *preference);
   if (!choice) return CUBLAS_STATUS_NOT_SUPPORTED;
   std::memcpy(results[0].algo.data, &*choice, sizeof(*choice));
@@ -230,24 +283,34 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t /*handle*/, cublasLtMatmulDesc_t 
                               std::size_t workspace_bytes, cudaStream_t stream) {
   Choice chosen;
   std::memcpy(&chosen, algorithm->data, sizeof(chosen));
+  const ssmax_simt_product& product = *description;
   const ssmax_simt_preference promised{.a = chosen.a, .b = chosen.b, .c = chosen.c, .d = chosen.d};
-  auto asked = choose(*description, *a_layout, *b_layout, *c_layout, *d_layout, promised);
+  auto asked = choose(product, *a_layout, *b_layout, *c_layout, *d_layout, promised);
   if (asked) asked->bias = chosen.bias;
-  if (!asked || !(*asked == chosen) || c != d) return CUBLAS_STATUS_INVALID_VALUE;
+  if (asked) asked->aux = chosen.aux;
+  if (!asked || !(*asked == chosen) || !is_complete(product, *d_layout) || c != d) {
+    return CUBLAS_STATUS_INVALID_VALUE;
+  }
+  const ssmax_simt_layout aux_layout{d_layout->type, d_layout->rows, d_layout->columns,
+                                     product.aux_leading};
   const bool inside =
       simt::is_device_memory(a, a_layout->bytes()) &&
       simt::is_device_memory(b, b_layout->bytes()) &&
       simt::is_device_memory(d, d_layout->bytes()) &&
       simt::is_device_memory(workspace, workspace_bytes) &&
-      (!chosen.has_bias ||
-       simt::is_device_memory(description->bias,
-                              static_cast<std::size_t>(chosen.m * d_layout->element_bytes())));
-  // The real library's kernels would fault; of a bias some ask for 16 bytes whatever was promised.
+      (!product.has_bias() ||
+       simt::is_device_memory(product.bias,
+                              static_cast<std::size_t>(chosen.m * d_layout->element_bytes()))) &&
+      (!product.has_aux() || simt::is_device_memory(product.aux, aux_layout.bytes()));
+  // The real library's kernels would fault; of a bias some ask for 16 bytes whatever was promised,
+  // and what is so of an aux matrix, whose leading dimension must be whole 16 bytes.
+  const auto extra = [](const void* data, std::uint16_t alignment) {
+    return data == nullptr || is_multiple(data, std::max<std::uint32_t>(16, alignment));
+  };
   const bool aligned = is_multiple(a, chosen.a) && is_multiple(b, chosen.b) &&
                        is_multiple(c, chosen.c) && is_multiple(d, chosen.d) &&
-                       is_multiple(workspace, 256) &&
-                       (!chosen.has_bias ||
-                        is_multiple(description->bias, std::max<std::uint32_t>(16, chosen.bias)));
+                       is_multiple(workspace, 256) && extra(product.bias, chosen.bias) &&
+                       extra(product.aux, chosen.aux);
   if (!inside || !aligned) return CUBLAS_STATUS_INVALID_VALUE;
   const std::int64_t m = chosen.m;
   const std::int64_t n = chosen.n;
@@ -256,8 +319,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t /*handle*/, cublasLtMatmulDesc_t 
   const bool b_plain = chosen.b_plain;
   const float scale = *static_cast<const float*>(alpha);
   const float keep = *static_cast<const float*>(beta);
-  simt::submit(stream, [=, product = *description, left_layout = *a_layout,
-                        right_layout = *b_layout, out_layout = *d_layout] {
+  simt::submit(stream, [=, product = product, left_layout = *a_layout, right_layout = *b_layout,
+                        out_layout = *d_layout] {
     const simt::OpenDeviceMemory open;
     const std::vector<float> left = rows_of(a, left_layout, !a_plain);   // (m, k)
     const std::vector<float> right = rows_of(b, right_layout, b_plain);  // (n, k)
@@ -269,17 +332,18 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t /*handle*/, cublasLtMatmulDesc_t 
         float sum = 0.0F;
 #pragma omp simd reduction(+ : sum)
         for (std::int64_t p = 0; p < k; ++p) sum += x[p] * y[p];
-        sum *= scale;
-        if (product.epilogue == CUBLASLT_EPILOGUE_BIAS) {
-          sum += load(product.bias, out_layout.type, i);
-        }
         const std::int64_t at = j * out_layout.leading + i;
+        const std::int64_t aux_at = j * product.aux_leading + i;
+        sum *= scale;
         if (keep != 0.0F) sum += keep * load(d, out_layout.type, at);
-        if (out_layout.type == CUDA_R_16BF) {
-          static_cast<Bf16*>(d)[at] = Bf16(sum);
-        } else {
-          static_cast<float*>(d)[at] = sum;
+        if (product.has_bias()) sum += load(product.bias, out_layout.type, i);
+        if (product.takes_gelu()) {
+          store(product.aux, out_layout.type, aux_at, sum);
+          sum = gelu(sum);
+        } else if (product.has_aux()) {
+          sum *= gelu_gradient(load(product.aux, out_layout.type, aux_at));
         }
+        store(d, out_layout.type, at, sum);
       }
     }
   });

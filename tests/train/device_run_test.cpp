@@ -5,6 +5,7 @@
 #include "checkpoint/load.h"
 #include "checkpoint/match.h"
 #include "device/gpus.h"
+#include "kernels/linear/gelu_fusion.h"
 #include "model/generation.h"
 #include "normalizers/registry.h"
 #include "support/temporary_folder.h"
@@ -102,6 +103,24 @@ TEST_F(DeviceRunTest, OtherArchitecturesTrainAsOnTheCpu) {
 TEST_F(DeviceRunTest, TrainsInBf16AsOnTheCpu) {
   expect_like_the_cpu({"--training.precision=bf16", "--training.micro_batch_sequences=2"}, 2e-2,
                       "bf16");
+}
+
+// GELU within matrix products and apart from them; bits that differ show that both were taken,
+// where the library is known to have the kernels.
+TEST_F(DeviceRunTest, BothFormsOfGeluTrainInBf16AsOnTheCpu) {
+  const std::vector<std::string> gpt2 = {
+      "--model.norm=layer_norm",   "--model.mlp=gelu",
+      "--model.bias=true",         "--model.position.kind=learned",
+      "--training.precision=bf16", "--training.micro_batch_sequences=2"};
+  kernels::set_gelu_fusion(kernels::GeluFusion::on);
+  expect_like_the_cpu(gpt2, 2e-2, "fused");
+  kernels::set_gelu_fusion(kernels::GeluFusion::off);
+  expect_like_the_cpu(gpt2, 2e-2, "separate");
+  kernels::set_gelu_fusion(kernels::GeluFusion::automatic);
+  if (testing::is_emulated()) {
+    EXPECT_NE(losses("fused_gpu"), losses("separate_gpu"));
+  }
+  EXPECT_EQ(losses("fused_cpu"), losses("separate_cpu"));
 }
 
 TEST_F(DeviceRunTest, ResumesBitForBit) {

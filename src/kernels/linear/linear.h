@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/linear/gelu_fusion.h"
 #include "kernels/op.h"
 
 namespace ssmax::kernels {
@@ -19,6 +20,16 @@ void linear_input_gradient(Stream& stream, const Tensor& dx, const ConstTensor& 
 /// Gradients are f32 (f64 for f64) and are always added to.
 void linear_weight_gradient(Stream& stream, const Tensor& dweight, const Tensor& dbias,
                             const ConstTensor& dy, const ConstTensor& x);
+
+/// y (M, N) = gelu(preactivation), preactivation (M, N) = x (M, K) weight (N, K)^T + bias (N) (may
+/// be empty). All of one dtype. Fused, gelu is taken before the preactivation is rounded.
+GeluForm linear_gelu(Stream& stream, const Tensor& y, const Tensor& preactivation,
+                     const ConstTensor& x, const ConstTensor& weight, const ConstTensor& bias);
+
+/// Through a layer whose input is gelu(preactivation): dx (M, K) = (dy (M, N) weight (N, K))
+/// gelu'(preactivation (M, K)). All of one dtype. Fused, the product in parentheses is not rounded.
+GeluForm gelu_linear_input_gradient(Stream& stream, const Tensor& dx, const ConstTensor& dy,
+                                    const ConstTensor& weight, const ConstTensor& preactivation);
 
 /// Memory that the products of such a layer take at most while they run: on a CPU f32 copies where
 /// the processor has no bf16 products, else 0; on a GPU of the stream's workspace. `biases` is N,

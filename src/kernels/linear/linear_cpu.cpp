@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "kernels/elements.h"
+#include "kernels/linear/gelu_launch.h"
 #include "kernels/linear/linear_launch.h"
 #include "kernels/linear/matrix_product.h"
 #include "kernels/rows.h"
@@ -98,6 +99,20 @@ void linear_weight_gradient(Stream& /*stream*/, const Tensor& dweight, const Ten
   } else {
     add_column_sums(dbias.data<float>(), dy.data<float>(), M, N);
   }
+}
+
+GeluForm linear_gelu(Stream& stream, const Tensor& y, const Tensor& preactivation,
+                     const ConstTensor& x, const ConstTensor& weight, const ConstTensor& bias) {
+  cpu::linear(stream, preactivation, x, weight, bias, Write::overwrite);
+  cpu::gelu(stream, y, preactivation);
+  return GeluForm::separate;
+}
+
+GeluForm gelu_linear_input_gradient(Stream& stream, const Tensor& dx, const ConstTensor& dy,
+                                    const ConstTensor& weight, const ConstTensor& preactivation) {
+  cpu::linear_input_gradient(stream, dx, dy, weight, Write::overwrite);
+  cpu::gelu_backward(stream, dx, dx, preactivation);
+  return GeluForm::separate;
 }
 
 }  // namespace ssmax::kernels::cpu

@@ -36,4 +36,15 @@ inline constexpr std::int64_t kMatrixProductWorkspace = std::int64_t{32} << 20;
 void multiply(Stream& stream, const MatrixProduct& product, void* c, const void* a, const void* b,
               const void* bias = nullptr);
 
+// The same with a GELU in the tanh form, of sums that are not rounded yet, for bf16; another (m, n)
+// matrix holds what GELU is taken of. False where the library has no kernel for it, and nothing is
+// done then; asked once too.
+
+/// preactivation = op(A) op(B) + bias, C = gelu(preactivation).
+bool multiply_with_gelu(Stream& stream, const MatrixProduct& product, void* c, void* preactivation,
+                        const void* a, const void* b, const void* bias);
+/// C = (op(A) op(B)) gelu'(preactivation).
+bool multiply_with_gelu_gradient(Stream& stream, const MatrixProduct& product, void* c,
+                                 const void* preactivation, const void* a, const void* b);
+
 }  // namespace ssmax::kernels::cuda

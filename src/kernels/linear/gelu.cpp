@@ -1,6 +1,6 @@
-#include "kernels/gelu/gelu.h"
+#include "kernels/linear/gelu.h"
 
-#include "kernels/gelu/gelu_launch.h"
+#include "kernels/linear/gelu_launch.h"
 
 namespace ssmax::kernels {
 

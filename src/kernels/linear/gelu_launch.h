@@ -1,6 +1,6 @@
 #pragma once
 
-#include "kernels/gelu/gelu.h"
+#include "kernels/linear/gelu.h"
 
 namespace ssmax::kernels {
 

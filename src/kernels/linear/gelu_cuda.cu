@@ -1,6 +1,6 @@
 #include "kernels/dispatch_cuda.cuh"
-#include "kernels/gelu/gelu_cpu.h"
-#include "kernels/gelu/gelu_launch.h"
+#include "kernels/linear/gelu_cpu.h"
+#include "kernels/linear/gelu_launch.h"
 
 namespace ssmax::kernels::cuda {
 

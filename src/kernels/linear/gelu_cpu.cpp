@@ -1,10 +1,10 @@
-#include "kernels/gelu/gelu_cpu.h"
+#include "kernels/linear/gelu_cpu.h"
 
 #include <type_traits>
 
 #include "device/vector_math.h"
 #include "kernels/elements.h"
-#include "kernels/gelu/gelu_launch.h"
+#include "kernels/linear/gelu_launch.h"
 #include "kernels/rows.h"
 
 namespace ssmax::kernels::cpu {
