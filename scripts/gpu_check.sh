@@ -10,7 +10,8 @@
 #   tests     ctest -L gpu: every kernel against double, every normalizer, whole runs beside the CPU
 #   runs      some steps of each run of configs/small, with a resume; loss and tokens per second
 #   curves    four runs of configs/mini on the CPU and on the GPU, their losses laid over each other
-#   bench     every op and attention beside the GPU's limits; steps of the paper's model and of GPT-2
+#   bench     every op and attention beside the GPU's limits; steps of the paper's model, and of GPT-2
+#             with GELU apart and within matrix products
 #   pytorch   attention and training steps of PyTorch on this GPU; needs a Python with torch
 #   ranks     NCCL with one rank, and two ranks on one GPU through host memory, beside one rank; with
 #             several GPUs a run on all of them, and with mpirun the speed on 1, 2, 4 ...
@@ -31,7 +32,7 @@ cd "$(dirname "$0")/.." || exit 1
 
 packages='' out=build/gpu_check data='' python=python3 minutes=10 build=build/cuda-native tiny=''
 sections=()
-usage() { sed -n '2,28s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,29s/^# \{0,1\}//p' "$0"; }
 while [[ $# -gt 0 ]]; do
   case $1 in
     -h | --help) usage; exit 0 ;;
@@ -187,7 +188,8 @@ section_bench() {
   done
   bench step_paper step "${step[@]}" --normalizers softmax softmax ssmax self_adjust || failed=1
   [[ -n $tiny ]] || step+=(--intermediate 3072)
-  bench step_gpt2 step "${step[@]}" --architecture gpt2 --normalizers softmax ssmax || failed=1
+  bench step_gpt2 step "${step[@]}" --architecture gpt2 --normalizers softmax ssmax \
+    --gelu-fusion off on || failed=1
   return $failed
 }
 

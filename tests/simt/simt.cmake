@@ -40,12 +40,12 @@ target_link_libraries(simt_tests PRIVATE simt_backend simt_engine kernels GTest:
 # The program with an emulated GPU.
 add_executable(ssmax_simt ${SSMAX_TEST_BACKEND_SOURCES})
 target_link_libraries(ssmax_simt PRIVATE app simt_backend simt_nccl)
-add_test(NAME simt.bench COMMAND ssmax_simt bench linear rms_norm layer_norm swiglu gelu cast add rope
-         embedding cross_entropy norm_squared adamw attention step --device cuda --seconds 0
+add_test(NAME simt.bench COMMAND ssmax_simt bench linear linear_gelu rms_norm layer_norm swiglu gelu cast
+         add rope embedding cross_entropy norm_squared adamw attention step --device cuda --seconds 0
          --tokens 32 --sequence-length 16 --hidden 32 --heads 2 --intermediate 48 --vocab 61
          --layers 1 --rounds 1 --normalizers softmax self_adjust:variant=normalized)
 set_tests_properties(simt.bench PROPERTIES LABELS simt TIMEOUT 120 PASS_REGULAR_EXPRESSION
-  "limits of emulated device.*attention self_adjust:variant=normalized backward.*tokens/s.*self_adjust")
+  "limits of emulated device.*gelu, linear input gradient, fused.*attention self_adjust:variant=normalized backward.*tokens/s.*self_adjust")
 gtest_discover_tests(simt_tests TEST_PREFIX simt. DISCOVERY_TIMEOUT 60 PROPERTIES LABELS simt)
 
 # Kernels whose loads and stores call the counters of traffic: the compiler's hooks of

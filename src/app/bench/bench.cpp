@@ -13,6 +13,7 @@ namespace ssmax::app {
 namespace {
 
 constexpr BenchOp kOps[] = {{"linear", bench_linear},
+                            {"linear_gelu", bench_linear_gelu},
                             {"rms_norm", bench_rms_norm},
                             {"layer_norm", bench_layer_norm},
                             {"swiglu", bench_swiglu},
@@ -90,6 +91,11 @@ void add_bench(CLI::App& program) {
       "--normalizers", options->normalizers,
       "KIND or KIND:OPTION=VALUE. Of attention (all kinds); of step, held against the first, which "
       "twice shows the noise (softmax softmax ssmax self_adjust)");
+  command
+      ->add_option("--gelu-fusion", options->gelu_fusion,
+                   "Of step: whether a GPU's matrix products compute GELU (auto, on, off); of "
+                   "several, each with every normalizer")
+      ->check(CLI::IsMember({"auto", "on", "off"}));
   command->add_option("--rounds", options->rounds, "Steps of each normalizer")
       ->check(CLI::PositiveNumber);
   command->add_option("--seconds", options->seconds, "Time to spend on each op");
@@ -100,7 +106,7 @@ void add_bench(CLI::App& program) {
   command->add_option("--json", options->json, "Write the results to this file too");
   command->footer(
       "The last op, step, is a whole training step, and only runs when it is named: one model for\n"
-      "each of --normalizers, a step of each in turn.\n"
+      "each of --normalizers and --gelu-fusion, a step of each in turn.\n"
       "Example:  ssmax bench step --hidden 384 --intermediate 1024 --heads 6 --rounds 40");
   for (CLI::Option* option : command->get_options()) {
     const std::string& name = option->get_name();

@@ -93,17 +93,23 @@ std::pair<double, double> median_interval(std::vector<double> values) {
 }
 
 struct Column {
-  std::string normalizer;
+  std::string name;
+  kernels::GeluFusion fusion;
   std::unique_ptr<TrainingStep> step;
   std::vector<double> wall, cpu;  // seconds of each round
+
+  void run(device::Stream& stream) const {
+    kernels::set_gelu_fusion(fusion);
+    step->run(stream);
+  }
 };
 
 /// On a CPU, which others may share, columns are compared by its own time.
 void print(Bench& bench, const Column& column, const Column& first) {
   const double seconds = median(column.wall);
-  std::printf("%-34s %9.2f ms", ("step " + column.normalizer).c_str(), 1e3 * seconds);
+  std::printf("%-34s %9.2f ms", column.name.c_str(), 1e3 * seconds);
   base::JsonValue line = base::JsonValue::object();
-  line.add("name", base::JsonValue::of("step " + column.normalizer));
+  line.add("name", base::JsonValue::of(column.name));
   line.add("architecture", base::JsonValue::of(bench.options().architecture));
   line.add("seconds", base::JsonValue::of(seconds));
   const double speed = static_cast<double>(bench.options().tokens) / seconds;
@@ -137,9 +143,16 @@ void bench_step(Bench& bench) {
   std::vector<std::string> normalizers = o.normalizers;
   if (normalizers.empty()) normalizers = {"softmax", "softmax", "ssmax", "self_adjust"};
   for (const std::string& normalizer : normalizers) {
-    columns.push_back(
-        {normalizer, std::make_unique<TrainingStep>(bench, normalizer, tokens), {}, {}});
-    columns.back().step->run(bench.stream());
+    for (const std::string& fusion : o.gelu_fusion) {
+      const std::string name =
+          "step " + normalizer + (fusion == "auto" ? "" : ", gelu fusion " + fusion);
+      columns.push_back({name,
+                         gelu_fusion(fusion),
+                         std::make_unique<TrainingStep>(bench, normalizer, tokens),
+                         {},
+                         {}});
+      columns.back().run(bench.stream());
+    }
   }
   // Round by round, each beginning with another, so that what the machine does meets all alike.
   const auto count = static_cast<int>(columns.size());
@@ -148,7 +161,7 @@ void bench_step(Bench& bench) {
       Column& column = columns[static_cast<std::size_t>((round + turn) % count)];
       const base::Stopwatch watch;
       const std::clock_t start = std::clock();
-      column.step->run(bench.stream());
+      column.run(bench.stream());
       column.cpu.push_back(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC);
       column.wall.push_back(watch.seconds());
     }
@@ -161,6 +174,7 @@ void bench_step(Bench& bench) {
       static_cast<long long>(o.sequence_length), o.dtype.c_str(), o.rounds,
       bench.on_gpu() ? "time" : "CPU time");
   for (const Column& column : columns) print(bench, column, columns.front());
+  kernels::set_gelu_fusion(kernels::GeluFusion::automatic);
 }
 
 }  // namespace ssmax::app

@@ -75,6 +75,11 @@ Tensor Bench::constant(const Shape& shape, double value) {
   return result;
 }
 
+kernels::GeluFusion gelu_fusion(const std::string& text) {
+  if (text == "on") return kernels::GeluFusion::on;
+  return text == "off" ? kernels::GeluFusion::off : kernels::GeluFusion::automatic;
+}
+
 model::ModelConfig with_normalizer(const std::string& text) {
   std::istringstream words(text);
   std::string word;

@@ -9,6 +9,7 @@
 #include "base/json_value.h"
 #include "device/arena.h"
 #include "device/stream.h"
+#include "kernels/linear/gelu_fusion.h"
 #include "model/model_config.h"
 
 namespace ssmax::app {
@@ -22,8 +23,9 @@ struct BenchOptions {
   std::int64_t heads = 12;
   std::int64_t layers = 6;
   std::int64_t vocabulary = 50257;
-  std::vector<std::string> normalizers;  // empty: each op's own choice
-  std::string architecture = "llama";    // of step
+  std::vector<std::string> normalizers;             // empty: each op's own choice
+  std::string architecture = "llama";               // of step
+  std::vector<std::string> gelu_fusion = {"auto"};  // of step
   int rounds = 12;
   std::string dtype = "bf16";
   double seconds = 0.3;
@@ -84,6 +86,9 @@ class Bench {
   base::JsonValue results_;
 };
 
+/// `auto`, `on` or `off`, for kernels::set_gelu_fusion.
+kernels::GeluFusion gelu_fusion(const std::string& text);
+
 /// The model section that asks for a normalizer written as KIND or KIND:option=value,option=value.
 model::ModelConfig with_normalizer(const std::string& text);
 
@@ -100,6 +105,7 @@ struct BenchOp {
 
 /// One per op, in the files of this folder.
 void bench_linear(Bench& bench);
+void bench_linear_gelu(Bench& bench);
 void bench_rms_norm(Bench& bench);
 void bench_layer_norm(Bench& bench);
 void bench_swiglu(Bench& bench);
