@@ -2,11 +2,20 @@
 
 #include "kernels/attention/query_tile_cuda.cuh"
 
-/// The fused backward, in two passes so that every sum has one owner and a fixed order. Queries
-/// stationary: dq, dc, and per row what the other pass needs, D among it. Keys stationary: dk and
-/// dv, over all heads that share the keys. Scores are computed in both: seven products where one
-/// pass with atomics needs five.
+/// The fused backward, in one of two forms; in both every sum has one owner and a fixed order.
+///
+/// Apart: the query pass keeps queries stationary and gives dq, dc, and per row what the key pass
+/// needs, an exact D among it; the key pass keeps keys stationary and gives dk and dv, over all
+/// heads that share the keys. Scores are computed in both: seven products. Any shape, any
+/// weighting.
+///
+/// Together: rows are prepared, with D from the stored output; the key pass goes over the keys of a
+/// head tile after tile, and adds to dq' = sum_j dx_j k_j in memory: five products. Its blocks are
+/// heads, so there must be enough of them; and gradients through a row's ends must be known by
+/// then.
 namespace ssmax::kernels::cuda {
+
+enum class BackwardForm : unsigned char { apart, together };
 
 /// Gradients of the scores of the keys that hold a row's ends, beside those of all keys.
 struct EndGradients {
@@ -50,6 +59,19 @@ struct BackwardArguments {
   float* drow_scale;     // (B, H, T)
   BackwardRow<W>* rows;  // (B, H, T)
   W weighting;
+  float4* query_sums;  // dq' of the form together, as QuerySums has it
+
+  /// What is known of a row before D.
+  __device__ BackwardRow<W> known_row(int b, int h, int t, const Visible& visible) const {
+    const std::int64_t index = in.row(b, h, t);
+    BackwardRow<W> row{};
+    row.visible = visible;
+    row.coefficient = in.row_scale[index] * in.tau;
+    row.scale2 = row.coefficient * kLog2E;
+    for (int i = 0; i < W::kRowValues; ++i) row.values[i] = saved[index * W::kRowValues + i];
+    row.shift2 = weighting.load(row.values, visible.count).shift * kLog2E;
+    return row;
+  }
 };
 
 /// The terms of one key in one row.
@@ -67,5 +89,11 @@ struct KeyTerms {
     pull = seen ? W::pull(row, x, e) : 0.0F;
   }
 };
+
+/// The weight of a row's only key.
+template <Weighting W>
+__device__ float weight_alone(const BackwardRow<W>& row, float score, const W& weighting) {
+  return KeyTerms<W>(weighting.load(row.values, 1), score * row.scale2, row.shift2, true).weight;
+}
 
 }  // namespace ssmax::kernels::cuda

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "device/kernel_launch.cuh"
+#include "kernels/attention/pass_cuda.cuh"
 #include "kernels/attention/query_tile_cuda.cuh"
 
 /// The fused forward: a block owns 128 queries of one head and passes over the keys that they can
@@ -37,14 +37,6 @@ struct ForwardArguments {
   float* saved;  // (B, H, T, kRowValues) or null
   W weighting;
 };
-
-template <Weighting W, class Shape>
-constexpr std::int64_t forward_shared_bytes() {
-  return (Shape::kQueries + 2 * Shape::kKeys) * Shape::kD *
-             static_cast<std::int64_t>(sizeof(Bf16)) +
-         Shape::kQueries * static_cast<std::int64_t>(sizeof(ForwardRow<W>)) +
-         static_cast<std::int64_t>(sizeof(FirstKeys));
-}
 
 /// The statistic of a thread's rows while keys come, in the units of the scores: the scale is
 /// positive, so that the largest score has the largest exponent.
@@ -232,8 +224,16 @@ class ForwardPass {
   static constexpr int kD = Shape::kD;
   static constexpr int kM = Shape::kM;
   static constexpr int kKeys = Shape::kKeys;
+  static constexpr int kThreads = Shape::kThreads;
+  using Arguments = ForwardArguments<W>;
 
-  __device__ explicit ForwardPass(const ForwardArguments<W>& arguments)
+  static constexpr std::int64_t shared_bytes() {
+    return (Shape::kQueries + 2 * kKeys) * kD * static_cast<std::int64_t>(sizeof(Bf16)) +
+           Shape::kQueries * static_cast<std::int64_t>(sizeof(ForwardRow<W>)) +
+           static_cast<std::int64_t>(sizeof(FirstKeys));
+  }
+
+  __device__ explicit ForwardPass(const Arguments& arguments)
       : a_(arguments),
         q_{device::dynamic_shared<Bf16>()},
         keys_{q_.data + Shape::kQueries * kD},
@@ -451,7 +451,7 @@ class ForwardPass {
                tile_.rows - warp_row_, a_.out.head_size, o_, q_, warp_row_, scale);
   }
 
-  const ForwardArguments<W>& a_;
+  const Arguments& a_;
   const Place place_;
   const Tile<kD> q_;
   const Tile<kD> keys_;
@@ -465,20 +465,12 @@ class ForwardPass {
   Accumulators<kM, kD> o_;
 };
 
-template <MonoidWeighting W, class Shape>
-__global__ void __launch_bounds__(Shape::kThreads)
-    forward_pass_kernel(const __grid_constant__ ForwardArguments<W> arguments) {
-  ForwardPass<W, Shape>(arguments).run();
-}
-
 template <int kHeadSize, MonoidWeighting W>
 void run_forward_pass(Stream& stream, const ForwardArguments<W>& arguments, std::int64_t batch) {
   using Shape = ForwardShapeOf<W, kHeadSize>;
-  device::launch_kernel<forward_pass_kernel<W, Shape>>(
+  launch_pass<ForwardPass<W, Shape>>(
       stream,
-      {.grid = tile_grid(arguments.in.heads, batch, arguments.in.time, Shape::kQueries),
-       .block = dim3(Shape::kThreads),
-       .shared_bytes = forward_shared_bytes<W, Shape>()},
+      tile_grid(arguments.in.heads, batch, base::div_up(arguments.in.time, Shape::kQueries)),
       arguments);
 }
 

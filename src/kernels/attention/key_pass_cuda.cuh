@@ -1,14 +1,15 @@
 #pragma once
 
-#include "device/kernel_launch.cuh"
-#include "kernels/attention/backward_row_cuda.cuh"
+#include "kernels/attention/pass_cuda.cuh"
+#include "kernels/attention/query_sums_cuda.cuh"
 
-/// The second pass of the fused backward: keys stationary.
+/// The pass of the fused backward with keys stationary.
 namespace ssmax::kernels::cuda {
 
-template <int kHeadSize>
+template <int kHeadSize, BackwardForm kBackwardForm>
 struct KeyPassShape {
   static constexpr int kD = kHeadSize;
+  static constexpr BackwardForm kForm = kBackwardForm;
   static constexpr int kM = kHeadSize == 64 ? 2 : 1;
   static constexpr int kWarps = kHeadSize == 64 ? 4 : 8;
   static constexpr int kThreads = 32 * kWarps;
@@ -17,24 +18,24 @@ struct KeyPassShape {
 };
 
 /// Keys [key, key + keys) of a key/value head of sequence b. As QueryTile.
+template <int kMostKeys>
 struct KeyTile {
-  int b;
-  int group;
   int key;
-  int keys;
-  int used;  ///< of the keys; those after the last position may never have been written
 
+  __device__ static int b() { return static_cast<int>(blockIdx.y); }
+  __device__ static int group() { return static_cast<int>(blockIdx.x); }
   template <class T>
-  __device__ KeyTile(const DeviceInputs<T>& in, int most_keys)
-      : b(static_cast<int>(blockIdx.y)),
-        group(static_cast<int>(blockIdx.x)),
-        key(static_cast<int>(blockIdx.z) * most_keys),
-        keys(smaller(most_keys, in.keys - key)),
-        used(smaller(keys, in.first_position + in.time - key)) {}
-
+  __device__ int keys(const DeviceInputs<T>& in) const {
+    return smaller(kMostKeys, in.keys - key);
+  }
+  /// Of the keys; those after the last position may never have been written.
   template <class T>
-  __device__ int first_head(const DeviceInputs<T>& in) const {
-    return group * in.heads_per_group;
+  __device__ int used(const DeviceInputs<T>& in) const {
+    return smaller(keys(in), in.first_position + in.time - key);
+  }
+  template <class T>
+  __device__ static int first_head(const DeviceInputs<T>& in) {
+    return group() * in.heads_per_group;
   }
   /// The first tile of queries that sees keys.
   template <class T>
@@ -49,13 +50,6 @@ struct QueryPlace {
   int head;
 };
 
-template <Weighting W, class Shape>
-constexpr std::int64_t key_pass_shared_bytes() {
-  return (2 * Shape::kKeys + 4 * Shape::kQueries) * Shape::kD *
-             static_cast<std::int64_t>(sizeof(Bf16)) +
-         2 * Shape::kQueries * static_cast<std::int64_t>(sizeof(BackwardRow<W>));
-}
-
 /// What the rows' ends are due, added to the gradient of the score of key `at`.
 template <Weighting W>
 __device__ float with_ends(float gradient, const BackwardRow<W>& row, int at) {
@@ -67,16 +61,17 @@ __device__ float with_ends(float gradient, const BackwardRow<W>& row, int at) {
 }
 
 /// The weights of scores s, and the gradients of the scores from g; all transposed: rows are keys
-/// and columns queries.
-template <bool kGeneral, Weighting W, int kM, int kN>
+/// and columns queries. put(m, n, half, dx) receives dx of two queries, before c and tau.
+template <bool kGeneral, Weighting W, int kM, int kN, class Put>
 __device__ void differentiate_columns(std::uint32_t (&weights)[kM][kN][2],
                                       std::uint32_t (&ds)[kM][kN][2], const float (&s)[kM][kN][4],
                                       const float (&g)[kM][kN][4], const BackwardRow<W>* rows,
-                                      float slope2, int key, const W& weighting) {
+                                      float slope2, int key, const W& weighting, const Put& put) {
 #pragma unroll
   for (int n = 0; n < kN; ++n) {
     float weight[2][kM][2];
     float gradient[2][kM][2];
+    float unscaled[2][kM][2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const BackwardRow<W>& known = rows[8 * n + i];
@@ -100,6 +95,7 @@ __device__ void differentiate_columns(std::uint32_t (&weights)[kM][kN][2],
           const KeyTerms<W> terms(row, x2, shift2, seen);
           const float dx = terms.slope * g[m][n][2 * half + i] - terms.pull * d;
           gradient[i][m][half] = with_ends(dx * coefficient, known, at);
+          unscaled[i][m][half] = dx;
           weight[i][m][half] = terms.weight;
         }
       }
@@ -110,6 +106,7 @@ __device__ void differentiate_columns(std::uint32_t (&weights)[kM][kN][2],
       for (int half = 0; half < 2; ++half) {
         weights[m][n][half] = device::pack_bf16(weight[0][m][half], weight[1][m][half]);
         ds[m][n][half] = device::pack_bf16(gradient[0][m][half], gradient[1][m][half]);
+        put(m, n, half, unscaled[0][m][half], unscaled[1][m][half]);
       }
     }
   }
@@ -122,51 +119,84 @@ class KeyPass {
   static constexpr int kM = Shape::kM;
   static constexpr int kKeys = Shape::kKeys;
   static constexpr int kQueries = Shape::kQueries;
-  static constexpr int kUnroll = W::kFixesExtremes ? 1 : 4;
+  static constexpr bool kTogether = Shape::kForm == BackwardForm::together;
+  static constexpr int kUnroll = W::kFixesExtremes                       ? 1
+                                 : kTogether && !ExponentialWeighting<W> ? 2
+                                                                         : 4;
+  static constexpr int kThreads = Shape::kThreads;
+  using Arguments = BackwardArguments<W>;
   static_assert(sizeof(BackwardRow<W>) / 16 % 2 == 1);
+  static_assert(!kTogether || !W::kFixesExtremes);
 
-  __device__ explicit KeyPass(const BackwardArguments<W>& arguments)
+  static constexpr std::int64_t shared_bytes() {
+    return ((2 * kKeys + 4 * kQueries) * kD + kDxElements) *
+               static_cast<std::int64_t>(sizeof(Bf16)) +
+           2 * kQueries * static_cast<std::int64_t>(sizeof(BackwardRow<W>));
+  }
+
+  __device__ explicit KeyPass(const Arguments& arguments)
       : a_(arguments),
         keys_{device::dynamic_shared<Bf16>()},
         values_{keys_.data + kKeys * kD},
         stages_{values_.data + kKeys * kD},
-        rows_(reinterpret_cast<BackwardRow<W>*>(stages_.data + 4 * kQueries * kD)),
-        tile_(a_.in, kKeys),
+        dx_{stages_.data + 4 * kQueries * kD},
+        rows_(reinterpret_cast<BackwardRow<W>*>(dx_.data + kDxElements)),
+        tile_{static_cast<int>(blockIdx.z) * kKeys},
         warp_row_(device::warp_id() * 16 * kM) {}
 
+  /// Tiles of keys, gridDim.z apart in the form together.
   __device__ void run() {
+    if constexpr (kTogether) {
+      for (;;) {
+        add_keys();
+        tile_.key += static_cast<int>(gridDim.z) * kKeys;
+        if (tile_.key >= a_.in.keys) break;
+        __syncthreads();  // the tiles' rows are stored
+      }
+    } else {
+      add_keys();
+    }
+  }
+
+ private:
+  static constexpr int kDxElements = kTogether ? kKeys * kSummedQueries : 0;
+
+  __device__ void add_keys() {
     using Keys = TileSource<kKeys, Shape::kThreads, kD>;
-    const int end_key = tile_.key + tile_.used;
-    Keys(a_.in.k, tile_.b, tile_.group, end_key).load(keys_, tile_.key);
-    Keys(a_.in.v, tile_.b, tile_.group, end_key).load(values_, tile_.key);
+    const int end_key = tile_.key + tile_.used(a_.in);
+    Keys(a_.in.k, tile_.b(), tile_.group(), end_key).load(keys_, tile_.key);
+    Keys(a_.in.v, tile_.b(), tile_.group(), end_key).load(values_, tile_.key);
     device::copy_async_commit();
     clear(dk_);
     clear(dv_);
     const int end = query_end();
-    if (tile_.first_query(a_.in, kQueries) < end) add_queries(end);
+    if (first_query() < end) add_queries(end);
     device::copy_async_wait<0>();
     __syncthreads();
     const auto one = [](int, int) { return 1.0F; };
-    store_rows(a_.dk.at(tile_.b, tile_.key + warp_row_, tile_.group), a_.dk.time_stride,
-               tile_.keys - warp_row_, a_.dk.head_size, dk_, keys_, warp_row_, one);
-    store_rows(a_.dv.at(tile_.b, tile_.key + warp_row_, tile_.group), a_.dv.time_stride,
-               tile_.keys - warp_row_, a_.dv.head_size, dv_, values_, warp_row_, one);
+    store_rows(a_.dk.at(tile_.b(), tile_.key + warp_row_, tile_.group()), a_.dk.time_stride,
+               tile_.keys(a_.in) - warp_row_, a_.dk.head_size, dk_, keys_, warp_row_, one);
+    store_rows(a_.dv.at(tile_.b(), tile_.key + warp_row_, tile_.group()), a_.dv.time_stride,
+               tile_.keys(a_.in) - warp_row_, a_.dv.head_size, dv_, values_, warp_row_, one);
   }
 
- private:
   __device__ Tile<kD> stage_tile(int stage, int which) const {
     return {stages_.data + (2 * stage + which) * kQueries * kD};
   }
 
-  /// After the last query that sees any of the keys; every thread calls it.
+  __device__ int first_query() const {
+    return tile_.first_query(a_.in, kTogether ? kSummedQueries : kQueries);
+  }
+  /// After the last query that sees any of the keys. Every warp finds it for itself.
   __device__ int query_end() const {
-    if (tile_.used <= 0) return 0;
+    const int used = tile_.used(a_.in);
+    if (used <= 0) return 0;
     if (a_.in.first_key == nullptr) return a_.in.time;
     int end = 0;
-    for (int t = static_cast<int>(threadIdx.x); t < a_.in.time; t += Shape::kThreads) {
-      if (a_.in.first(tile_.b, t) < tile_.key + tile_.used) end = t + 1;
+    for (int t = device::lane_id(); t < a_.in.time; t += 32) {
+      if (a_.in.first(tile_.b(), t) < tile_.key + used) end = t + 1;
     }
-    return device::block_max(end);
+    return device::warp_max(end);
   }
 
   using Source = TileSource<kQueries, Shape::kThreads, kD>;
@@ -174,23 +204,32 @@ class KeyPass {
 
   /// All tiles of queries below `end`, head after head.
   __device__ void add_queries(int end) {
-    Source sources[2] = {{a_.in.q, tile_.b, tile_.first_head(a_.in), a_.in.time},
-                         {a_.dout, tile_.b, tile_.first_head(a_.in), a_.in.time}};
-    QueryPlace next{tile_.first_query(a_.in, kQueries), 0};
+    Source sources[2] = {{a_.in.q, tile_.b(), tile_.first_head(a_.in), a_.in.time},
+                         {a_.dout, tile_.b(), tile_.first_head(a_.in), a_.in.time}};
+    QueryPlace next{first_query(), 0};
     load(sources, 0, next);
     const int first_key = tile_.key + device::uniform_warp_id() * 16 * kM;
     for (int stage = 0; next.head < a_.in.heads_per_group; stage ^= 1) {
       const QueryPlace now = next;
       next.t += kQueries;
-      if (next.t >= end) {
-        next = {tile_.first_query(a_.in, kQueries), next.head + 1};
+      // Queries of which sums are kept together are all there, were it as zeros.
+      if (next.t >= end && (!kTogether || next.t % kSummedQueries == 0)) {
+        next = {first_query(), next.head + 1};
         for (Source& source : sources) source.next_head();
       }
       device::copy_async_wait<0>();
       __syncthreads();  // this tile is there; nobody reads the one before
       if (next.head < a_.in.heads_per_group) load(sources, stage ^ 1, next);
-      // Unless none of the queries sees the first of the warp's keys.
-      if (a_.in.first_position + now.t + kQueries > first_key) add_tile(stage, now);
+      // Whether any of the queries sees the first of the warp's keys.
+      const bool sees = a_.in.first_position + now.t + kQueries > first_key;
+      if (sees) {
+        add_tile(stage, now);
+      } else if constexpr (kTogether) {
+        put_zeros(now);
+      }
+      if constexpr (kTogether) {
+        if (completes_sums(now)) add_query_sums(now);
+      }
     }
   }
 
@@ -198,7 +237,7 @@ class KeyPass {
     for (int i = 0; i < 2; ++i) sources[i].load(stage_tile(stage, i), at.t);
     constexpr int kParts = static_cast<int>(sizeof(BackwardRow<W>)) / 16;
     const int h = tile_.first_head(a_.in) + at.head;
-    const auto* from = reinterpret_cast<const uint4*>(a_.rows + a_.in.row(tile_.b, h, at.t));
+    const auto* from = reinterpret_cast<const uint4*>(a_.rows + a_.in.row(tile_.b(), h, at.t));
     const device::SharedAddress to = device::shared_address(rows_ + stage * kQueries);
     const int parts = kParts * (a_.in.time - at.t);
 #pragma unroll
@@ -221,23 +260,70 @@ class KeyPass {
     const bool general = a_.in.first_key != nullptr || a_.in.alibi != nullptr ||
                          at.t + kQueries > a_.in.time ||
                          a_.in.first_position + at.t < tile_.key + kKeys - 1;
+    const auto put = [&](int m, int n, int half, float low, float high) {
+      if constexpr (kTogether) put_dx(at, m, n, half, device::pack_bf16(low, high));
+    };
     if (general) {
       const float slope2 = a_.in.slope(tile_.first_head(a_.in) + at.head) * kLog2E;
-      differentiate_columns<true>(weights_, ds_, s_, g_, rows, slope2, key, a_.weighting);
+      differentiate_columns<true>(weights_, ds_, s_, g_, rows, slope2, key, a_.weighting, put);
     } else {
-      differentiate_columns<false>(weights_, ds_, s_, g_, rows, 0.0F, key, a_.weighting);
+      differentiate_columns<false>(weights_, ds_, s_, g_, rows, 0.0F, key, a_.weighting, put);
     }
     multiply_add_tile(dv_, weights_, dout);
     multiply_add_tile(dk_, ds_, q);
   }
 
-  const BackwardArguments<W>& a_;
+  /// dx of the warp's keys and two queries, to where the block sums over its keys.
+  __device__ void put_dx(const QueryPlace& at, int m, int n, int half, std::uint32_t pair) const {
+    const int chunk = at.t % kSummedQueries / 8 + n;
+    const int row = warp_row_ + 16 * m + 8 * half + place_.row;
+    *reinterpret_cast<std::uint32_t*>(dx_.chunk(row, chunk) + place_.column) = pair;
+  }
+  __device__ void put_zeros(const QueryPlace& at) const {
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+#pragma unroll
+      for (int n = 0; n < kQueries / 8; ++n) {
+        for (int half = 0; half < 2; ++half) put_dx(at, m, n, half, 0);
+      }
+    }
+  }
+
+  __device__ static bool completes_sums(const QueryPlace& at) {
+    return at.t % kSummedQueries == kSummedQueries - kQueries;
+  }
+  __device__ float4* query_sums(const QueryPlace& at) const {
+    const SumTile tile{static_cast<int>(blockIdx.z), tile_.b(), tile_.first_head(a_.in) + at.head,
+                       at.t / kSummedQueries};
+    return Sums::at(a_.query_sums,
+                    tile.index(static_cast<int>(gridDim.y), a_.in.heads, summed_tiles(a_.in.time)));
+  }
+  /// Some time before they are needed.
+  __device__ void load_query_sums(const QueryPlace& at) {
+    if (!begins_sums(a_.in, gridDim.z) || tile_.key > 0) {
+      Sums::load(dq_, query_sums(at));
+    } else {
+      clear(dq_);
+    }
+  }
+  /// dq' += the transpose of dx times the keys.
+  __device__ void add_query_sums(const QueryPlace& at) {
+    load_query_sums(at);
+    __syncthreads();  // dx of all warps is there
+    multiply_add_transposed<kKeys>(dq_, dx_, Sums::row(), keys_, Sums::column());
+    Sums::store(query_sums(at), dq_);
+  }
+
+  using Sums = QuerySums<Shape>;
+
+  const Arguments& a_;
   const Place place_;
   const Tile<kD> keys_;
   const Tile<kD> values_;
-  const Tile<kD> stages_;  // two stages of queries and dO
+  const Tile<kD> stages_;          // two stages of queries and dO
+  const Tile<kSummedQueries> dx_;  // (keys, queries)
   BackwardRow<W>* const rows_;
-  const KeyTile tile_;
+  KeyTile<kKeys> tile_;
   const int warp_row_;
   Accumulators<kM, kQueries> s_;
   Accumulators<kM, kQueries> g_;
@@ -245,24 +331,15 @@ class KeyPass {
   LeftOperands<kM, kQueries> ds_;
   Accumulators<kM, kD> dk_;
   Accumulators<kM, kD> dv_;
+  typename Sums::Part dq_;
 };
 
-template <MonoidWeighting W, class Shape>
-__global__ void __launch_bounds__(Shape::kThreads)
-    key_pass_kernel(const __grid_constant__ BackwardArguments<W> arguments) {
-  KeyPass<W, Shape>(arguments).run();
-}
-
-template <int kHeadSize, MonoidWeighting W>
-void run_key_pass(Stream& stream, const BackwardArguments<W>& arguments, std::int64_t batch) {
-  using Shape = KeyPassShape<kHeadSize>;
+/// Blocks of a head take turns at its tiles of keys; in the form apart every tile has one.
+template <class Shape, MonoidWeighting W>
+void run_key_pass(Stream& stream, const BackwardArguments<W>& arguments, std::int64_t batch,
+                  std::int64_t blocks) {
   const int groups = arguments.in.heads / arguments.in.heads_per_group;
-  device::launch_kernel<key_pass_kernel<W, Shape>>(
-      stream,
-      {.grid = tile_grid(groups, batch, arguments.in.keys, Shape::kKeys),
-       .block = dim3(Shape::kThreads),
-       .shared_bytes = key_pass_shared_bytes<W, Shape>()},
-      arguments);
+  launch_pass<KeyPass<W, Shape>>(stream, tile_grid(groups, batch, blocks), arguments);
 }
 
 }  // namespace ssmax::kernels::cuda

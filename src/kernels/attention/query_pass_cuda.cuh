@@ -1,9 +1,9 @@
 #pragma once
 
-#include "device/kernel_launch.cuh"
 #include "kernels/attention/backward_row_cuda.cuh"
+#include "kernels/attention/pass_cuda.cuh"
 
-/// The first pass of the fused backward: queries stationary.
+/// The first pass of the fused backward in two passes: queries stationary.
 namespace ssmax::kernels::cuda {
 
 template <int kHeadSize, int kKeyTile>
@@ -20,14 +20,6 @@ struct QueryPassShape {
 template <Weighting W, int kHeadSize>
 using QueryPassShapeOf =
     QueryPassShape<kHeadSize, ExponentialWeighting<W> && kHeadSize == 64 ? 64 : 32>;
-
-template <Weighting W, class Shape>
-constexpr std::int64_t query_pass_shared_bytes() {
-  return (2 * Shape::kQueries + 4 * Shape::kKeys) * Shape::kD *
-             static_cast<std::int64_t>(sizeof(Bf16)) +
-         Shape::kQueries * static_cast<std::int64_t>(sizeof(BackwardRow<W>)) +
-         static_cast<std::int64_t>(sizeof(FirstKeys));
-}
 
 /// Sums over a thread's columns of one row, in fp32 before anything is rounded.
 struct RowSums {
@@ -98,8 +90,16 @@ class QueryPass {
   static constexpr int kUnroll = ExponentialWeighting<W> || kD == 64 ? kD / 16
                                  : W::kFixesExtremes                 ? 1
                                                                      : 2;
+  static constexpr int kThreads = Shape::kThreads;
+  using Arguments = BackwardArguments<W>;
 
-  __device__ explicit QueryPass(const BackwardArguments<W>& arguments)
+  static constexpr std::int64_t shared_bytes() {
+    return (2 * Shape::kQueries + 4 * kKeys) * kD * static_cast<std::int64_t>(sizeof(Bf16)) +
+           Shape::kQueries * static_cast<std::int64_t>(sizeof(BackwardRow<W>)) +
+           static_cast<std::int64_t>(sizeof(FirstKeys));
+  }
+
+  __device__ explicit QueryPass(const Arguments& arguments)
       : a_(arguments),
         q_{device::dynamic_shared<Bf16>()},
         dout_{q_.data + Shape::kQueries * kD},
@@ -165,16 +165,9 @@ class QueryPass {
   __device__ void prepare_rows() {
     const int r = static_cast<int>(threadIdx.x);
     if (r >= Shape::kQueries) return;
-    BackwardRow<W> row{};
-    row.visible = tile_.visible(a_.in, r);
-    row.coefficient = tile_.row_scale(a_.in, r) * a_.in.tau;
-    row.scale2 = row.coefficient * kLog2E;
-    if (r < tile_.rows) {
-      const float* values = a_.saved + (a_.in.row(tile_.b, tile_.h, tile_.t) + r) * W::kRowValues;
-      for (int i = 0; i < W::kRowValues; ++i) row.values[i] = values[i];
-      row.shift2 = a_.weighting.load(row.values, row.visible.count).shift * kLog2E;
-    }
-    rows_[r] = row;
+    const Visible visible = tile_.visible(a_.in, r);
+    rows_[r] =
+        r < tile_.rows ? a_.known_row(tile_.b, tile_.h, tile_.t + r, visible) : BackwardRow<W>{};
   }
 
   /// D = dO.O of the stored O, good enough for dx; the exact one comes out of the pass. With one
@@ -185,9 +178,9 @@ class QueryPass {
       const Visible visible = rows_[r].visible;
       if (visible.count == 1) {
         const int group = tile_.group(a_.in);
-        const float x2 = dot(a_.in.k.at(tile_.b, visible.first, group), q_, r) * rows_[r].scale2;
-        const KeyTerms<W> terms(a_.weighting.load(rows_[r].values, 1), x2, rows_[r].shift2, true);
-        rows_[r].d = terms.weight * dot(a_.in.v.at(tile_.b, visible.first, group), dout_, r);
+        const float score = dot(a_.in.k.at(tile_.b, visible.first, group), q_, r);
+        rows_[r].d = weight_alone(rows_[r], score, a_.weighting) *
+                     dot(a_.in.v.at(tile_.b, visible.first, group), dout_, r);
       } else {
         rows_[r].d = dot(a_.out.at(tile_.b, tile_.t + r, tile_.h), dout_, r);
       }
@@ -277,7 +270,7 @@ class QueryPass {
     return gradient * a_.in.tau * quad_sum(dot);
   }
 
-  const BackwardArguments<W>& a_;
+  const Arguments& a_;
   const Place place_;
   const Tile<kD> q_;
   const Tile<kD> dout_;
@@ -293,20 +286,12 @@ class QueryPass {
   Accumulators<kM, kD> dq_;
 };
 
-template <MonoidWeighting W, class Shape>
-__global__ void __launch_bounds__(Shape::kThreads)
-    query_pass_kernel(const __grid_constant__ BackwardArguments<W> arguments) {
-  QueryPass<W, Shape>(arguments).run();
-}
-
 template <int kHeadSize, MonoidWeighting W>
 void run_query_pass(Stream& stream, const BackwardArguments<W>& arguments, std::int64_t batch) {
   using Shape = QueryPassShapeOf<W, kHeadSize>;
-  device::launch_kernel<query_pass_kernel<W, Shape>>(
+  launch_pass<QueryPass<W, Shape>>(
       stream,
-      {.grid = tile_grid(arguments.in.heads, batch, arguments.in.time, Shape::kQueries),
-       .block = dim3(Shape::kThreads),
-       .shared_bytes = query_pass_shared_bytes<W, Shape>()},
+      tile_grid(arguments.in.heads, batch, base::div_up(arguments.in.time, Shape::kQueries)),
       arguments);
 }
 

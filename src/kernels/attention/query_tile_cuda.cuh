@@ -82,13 +82,6 @@ struct FirstKeys {
   }
 };
 
-/// Blocks of one tile each: heads, sequences, tiles.
-inline dim3 tile_grid(std::int64_t heads, std::int64_t batch, std::int64_t rows,
-                      std::int64_t tile_rows) {
-  return {static_cast<unsigned>(heads), static_cast<unsigned>(batch),
-          static_cast<unsigned>(base::div_up(rows, tile_rows))};
-}
-
 /// s = s scale + slope2 (key - position), for the elements of one row; `distance` is the latter for
 /// the thread's first column.
 template <int kN>

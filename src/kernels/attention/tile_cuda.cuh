@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "base/checked.h"
@@ -45,6 +46,15 @@ auto heads_of(const View& view) {
   using Element = std::remove_pointer_t<decltype(view.template at<T>(0, 0, 0))>;
   return Heads<Element>{view.template at<T>(0, 0, 0), view.batch_stride,
                         base::narrow<int>(view.time_stride), base::narrow<int>(view.head_size)};
+}
+
+/// Whether every row of every head starts at a multiple of 16 bytes.
+inline bool starts_aligned(const ConstHeadsView& view) {
+  const auto data = reinterpret_cast<std::uintptr_t>(view.storage.raw());
+  const std::int64_t element = device::size_of(view.storage.dtype());
+  const auto aligned = [&](std::int64_t elements) { return elements * element % 16 == 0; };
+  return data % 16 == 0 && aligned(view.offset) && aligned(view.batch_stride) &&
+         aligned(view.time_stride) && aligned(view.head_size);
 }
 
 /// AttentionInputs for kernels.
@@ -128,15 +138,16 @@ template <int kD>
 struct LaneOffset {
   device::SharedAddress bytes;
 
-  /// Matrices in the order down, then right.
-  __device__ static LaneOffset down_right() {
+  /// Matrices in the order down, then right; sixteen bytes `first` of the rows are their first. It
+  /// must be a multiple of what `in` adds, or 0.
+  __device__ static LaneOffset down_right(int first = 0) {
     const int lane = device::lane_id();
-    return of(lane & 15, lane >> 4);
+    return of(lane & 15, first + (lane >> 4));
   }
   /// Matrices in the order right, then down.
-  __device__ static LaneOffset right_down() {
+  __device__ static LaneOffset right_down(int first = 0) {
     const int lane = device::lane_id();
-    return of((lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1);
+    return of((lane & 7) + ((lane >> 4) << 3), first + ((lane >> 3) & 1));
   }
   /// The exclusive or comes after the tile's address: before it, every c would be the same for all
   /// tiles, and the compiler would keep them in registers that are not there.

@@ -1,0 +1,241 @@
+#pragma once
+
+#include "kernels/attention/backward_row_cuda.cuh"
+#include "kernels/attention/pass_cuda.cuh"
+
+/// dq' = sum_j dx_j k_j in fp32 global memory, which the key pass adds to, tile of keys after tile
+/// of keys; and the kernels before and after it.
+namespace ssmax::kernels::cuda {
+
+/// Queries of a tile of sums.
+inline constexpr int kSummedQueries = 64;
+
+/// A tile (kSummedQueries, kD) of sums lies in the order of the accumulators that a block of the
+/// key pass has of it: a sum has one thread, and neighbours read and write 16 bytes each side by
+/// side.
+template <class Shape>
+struct QuerySums {
+  static constexpr int kD = Shape::kD;
+  static constexpr int kThreads = Shape::kThreads;
+  static constexpr int kM = 2;  // a warp has 32 x 32 of them
+  static constexpr int kColumns = 32;
+  static constexpr int kPacks = kM * kColumns / 8;  // of a thread
+  static_assert(kSummedQueries * kD == 4 * kPacks * kThreads);
+  using Part = Accumulators<kM, kColumns>;
+
+  __device__ static int row() { return device::warp_id() % 2 * 16 * kM; }
+  __device__ static int column() { return device::warp_id() / 2 * kColumns; }
+
+  static constexpr std::int64_t kTilePacks = std::int64_t{kPacks} * kThreads;
+
+  /// Where this thread's sums of a tile begin, by the tile's index.
+  __device__ static float4* at(float4* sums, std::int64_t tile) {
+    return sums + tile * kTilePacks + threadIdx.x;
+  }
+  __device__ static void load(Part& part, const float4* from) {
+#pragma unroll
+    for (int i = 0; i < kPacks; ++i) {
+      float(&c)[4] = part[i / (kColumns / 8)][i % (kColumns / 8)];
+      const float4 pack = from[i * kThreads];
+      c[0] = pack.x;
+      c[1] = pack.y;
+      c[2] = pack.z;
+      c[3] = pack.w;
+    }
+  }
+  __device__ static void store(float4* to, const Part& part) {
+#pragma unroll
+    for (int i = 0; i < kPacks; ++i) {
+      const float(&c)[4] = part[i / (kColumns / 8)][i % (kColumns / 8)];
+      to[i * kThreads] = make_float4(c[0], c[1], c[2], c[3]);
+    }
+  }
+};
+
+/// Tiles of sums of a sequence.
+HD constexpr int summed_tiles(int time) { return (time + kSummedQueries - 1) / kSummedQueries; }
+
+/// Whether the first tile of keys meets every query, and so need not find zeros to add to.
+template <class T>
+HD bool begins_sums(const DeviceInputs<T>& in, std::int64_t splits) {
+  return splits == 1 && in.first_key == nullptr;
+}
+
+/// The index of a tile of sums (splits, B, H, tiles).
+struct SumTile {
+  int split;
+  int b;
+  int h;
+  int tile;
+
+  __device__ std::int64_t index(int batch, int heads, int tiles) const {
+    return ((static_cast<std::int64_t>(split) * batch + b) * heads + h) * tiles + tile;
+  }
+};
+
+/// c += columns [row, row + 16 kM) of `a`, transposed, times columns [column, column + 8 kN) of
+/// `b`.
+template <int kRows, int kM, int kN, int kQueries, int kD>
+__device__ void multiply_add_transposed(float (&c)[kM][kN][4], Tile<kQueries> a, int row,
+                                        Tile<kD> b, int column) {
+  const auto right_down = LaneOffset<kQueries>::right_down(row / 8);
+  const auto down_right = LaneOffset<kD>::down_right(column / 8);
+#pragma unroll
+  for (int k = 0; k < kRows; k += 16) {
+    std::uint32_t left[kM][4];
+#pragma unroll
+    for (int m = 0; m < kM; ++m) {
+      device::load_matrices_transposed(left[m], right_down.in(a, k, 2 * m));
+    }
+#pragma unroll
+    for (int n = 0; n < kN; n += 2) {
+      std::uint32_t right[4];
+      device::load_matrices_transposed(right, down_right.in(b, k, n));
+#pragma unroll
+      for (int m = 0; m < kM; ++m) {
+        device::multiply_add(c[m][n], left[m], right[0], right[1]);
+        device::multiply_add(c[m][n + 1], left[m], right[2], right[3]);
+      }
+    }
+  }
+}
+
+/// Sum over aligned groups of kLanes lanes.
+template <int kLanes>
+__device__ float group_sum(float x) {
+#pragma unroll
+  for (int distance = kLanes / 2; distance > 0; distance /= 2) {
+    x += __shfl_xor_sync(kAllLanes, x, distance);
+  }
+  return x;
+}
+
+inline constexpr int kRowKernelThreads = 256;
+
+/// Rows as the key pass reads them, D from the stored output. With one key D cancels the rest of
+/// dx, whose terms have no bound: there it is the weight times dO.v. kD / 8 lanes have a row.
+template <Weighting W, int kD>
+__global__ void __launch_bounds__(kRowKernelThreads)
+    prepare_rows_kernel(const __grid_constant__ BackwardArguments<W> a) {
+  constexpr int kLanes = kD / 8;
+  constexpr int kRows = kRowKernelThreads / kLanes;
+  const QueryTile tile(a.in, kRows);
+  const int r = static_cast<int>(threadIdx.x) / kLanes;
+  const int column = static_cast<int>(threadIdx.x) % kLanes * 8;
+  const int t = tile.t + r;
+  const Visible visible = tile.visible(a.in, r);
+  const bool alone = visible.count == 1;
+  float d = 0.0F;
+  float score = 0.0F;
+  if (r < tile.rows && column < a.in.q.head_size) {
+    const auto dout = device::load_pack(a.dout.at(tile.b, t, tile.h) + column);
+    const int group = tile.group(a.in);
+    const auto of = device::load_pack(
+        (alone ? a.in.v.at(tile.b, visible.first, group) : a.out.at(tile.b, t, tile.h)) + column);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) d += dout[i] * of[i];
+    if (alone) {
+      const auto q = device::load_pack(a.in.q.at(tile.b, t, tile.h) + column);
+      const auto k = device::load_pack(a.in.k.at(tile.b, visible.first, group) + column);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) score += q[i] * k[i];
+    }
+  }
+  d = group_sum<kLanes>(d);
+  score = group_sum<kLanes>(score);
+  if (column != 0 || r >= tile.rows) return;
+  BackwardRow<W> row = a.known_row(tile.b, tile.h, t, visible);
+  row.d = d;
+  if (alone) row.d *= weight_alone(row, score, a.weighting);
+  a.rows[a.in.row(tile.b, tile.h, t)] = row;
+}
+
+/// dq and dc from the sums: dq = c tau dq', dc = tau q.dq'.
+template <class Sums, Weighting W>
+__global__ void __launch_bounds__(Sums::kThreads)
+    finish_queries_kernel(const __grid_constant__ BackwardArguments<W> a, int splits) {
+  constexpr int kD = Sums::kD;
+  constexpr int kStride = kD + 8;  // rows begin in different banks
+  auto& shared = device::static_shared<float[kSummedQueries * kStride]>();
+  const QueryTile tile(a.in, kSummedQueries);
+  const int tiles = summed_tiles(a.in.time);
+  const auto batch = static_cast<int>(gridDim.y);
+  const auto sums_of = [&](int split) {
+    return Sums::at(a.query_sums, SumTile{split, tile.b, tile.h, tile.t / kSummedQueries}.index(
+                                      batch, a.in.heads, tiles));
+  };
+  typename Sums::Part sums;
+  Sums::load(sums, sums_of(0));
+  for (int split = 1; split < splits; ++split) {
+    typename Sums::Part more;
+    Sums::load(more, sums_of(split));
+#pragma unroll
+    for (int m = 0; m < Sums::kM; ++m) {
+#pragma unroll
+      for (int n = 0; n < Sums::kColumns / 8; ++n) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) sums[m][n][i] += more[m][n][i];
+      }
+    }
+  }
+  const Place place;
+#pragma unroll
+  for (int m = 0; m < Sums::kM; ++m) {
+#pragma unroll
+    for (int n = 0; n < Sums::kColumns / 8; ++n) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float* to = shared + (Sums::row() + 16 * m + 8 * half + place.row) * kStride +
+                    Sums::column() + 8 * n + place.column;
+        *reinterpret_cast<float2*>(to) =
+            make_float2(sums[m][n][2 * half], sums[m][n][2 * half + 1]);
+      }
+    }
+  }
+  __syncthreads();
+  constexpr int kLanes = kD / 8;
+  const int column = static_cast<int>(threadIdx.x) % kLanes * 8;
+  const bool used = column < a.in.q.head_size;
+  for (int r = static_cast<int>(threadIdx.x) / kLanes; r < kSummedQueries;
+       r += Sums::kThreads / kLanes) {
+    const int t = tile.t + r;
+    const bool is_query = r < tile.rows;
+    const float c = tile.row_scale(a.in, r);
+    float dot = 0.0F;
+    if (is_query && used) {
+      const float* from = shared + r * kStride + column;
+      const auto q = device::load_pack(a.in.q.at(tile.b, t, tile.h) + column);
+      device::Values<8> dq;
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        dot += q[i] * from[i];
+        dq[i] = from[i] * c * a.in.tau;
+      }
+      device::store_values(a.dq.at(tile.b, t, tile.h) + column, dq);
+    }
+    dot = group_sum<kLanes>(dot);
+    if (column == 0 && is_query) a.drow_scale[a.in.row(tile.b, tile.h, t)] = dot * a.in.tau;
+  }
+}
+
+template <int kD, Weighting W>
+void prepare_rows(Stream& stream, const BackwardArguments<W>& arguments, std::int64_t batch) {
+  constexpr int kRows = kRowKernelThreads / (kD / 8);
+  device::launch_kernel<prepare_rows_kernel<W, kD>>(
+      stream,
+      {.grid = tile_grid(arguments.in.heads, batch, base::div_up(arguments.in.time, kRows)),
+       .block = dim3(kRowKernelThreads)},
+      arguments);
+}
+
+template <class Sums, Weighting W>
+void finish_queries(Stream& stream, const BackwardArguments<W>& arguments, std::int64_t batch,
+                    std::int64_t splits) {
+  device::launch_kernel<finish_queries_kernel<Sums, W>>(
+      stream,
+      {.grid = tile_grid(arguments.in.heads, batch, summed_tiles(arguments.in.time)),
+       .block = dim3(Sums::kThreads)},
+      arguments, static_cast<int>(splits));
+}
+
+}  // namespace ssmax::kernels::cuda
