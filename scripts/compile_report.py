@@ -23,28 +23,34 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGETS = ("cuda_backend", "cuda_nccl")
 RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
-MUST_NOT_SPILL = re.compile(r"attention|norm|cross_entropy|_pass_kernel|row_")
-MATRIX_KERNEL = re.compile(r"_pass_kernel")
+MUST_NOT_SPILL = re.compile(r"attention|norm|cross_entropy|pass_kernel|row_|rows_|queries_")
+MATRIX_KERNEL = re.compile(r"\bpass_kernel")
 MATRIX_INSTRUCTION = re.compile(r"\b(HMMA|HGMMA)\b")
 
 
 # Shared memory of a multiprocessor, of which every block takes 1 KiB more than it asks for.
 SHARED_OF_MULTIPROCESSOR = {"sm_80": 164 << 10, "sm_90": 228 << 10, "sm_90a": 228 << 10}
 ATTENTION = ROOT / "src/kernels/attention"
-# The fused passes: the shape's header, and elements of the tiles as *_shared_bytes() there has them;
-# a few floats of each row come on top.
+SUMMED_QUERIES = int(re.search(r"kSummedQueries = (\d+);",
+                               (ATTENTION / "query_sums_cuda.cuh").read_text()).group(1))
+# The fused passes: the shape's header, and elements of the tiles as shared_bytes() there has them; a
+# few floats of each row come on top.
 PASSES = {
-    "ForwardShape": ("forward_pass_cuda.cuh", lambda s: s["kQueries"] + 2 * s["kKeys"]),
-    "QueryPassShape": ("query_pass_cuda.cuh", lambda s: 2 * s["kQueries"] + 4 * s["kKeys"]),
-    "KeyPassShape": ("key_pass_cuda.cuh", lambda s: 2 * s["kKeys"] + 4 * s["kQueries"]),
+    "ForwardShape": ("forward_pass_cuda.cuh", lambda s: (s["kQueries"] + 2 * s["kKeys"]) * s["kD"]),
+    "QueryPassShape": ("query_pass_cuda.cuh",
+                       lambda s: (2 * s["kQueries"] + 4 * s["kKeys"]) * s["kD"]),
+    "KeyPassShape": ("key_pass_cuda.cuh",
+                     lambda s: (2 * s["kKeys"] + 4 * s["kQueries"]) * s["kD"] +
+                     s["kBackwardForm"] * s["kKeys"] * SUMMED_QUERIES),
 }
 
 
-def shape_constants(name, head_size, key_tile):
-    """The constants of a shape of the fused passes, read from its header."""
+def shape_constants(name, head_size, second):
+    """The constants of a shape of the fused passes, read from its header; what its second argument
+    is depends on the shape."""
     text = (ATTENTION / PASSES[name][0]).read_text()
     body = re.search(r"struct %s \{(.*?)\n\};" % name, text, re.DOTALL).group(1)
-    constants = {"kHeadSize": head_size, "kKeyTile": key_tile}
+    constants = {"kHeadSize": head_size, "kKeyTile": second, "kBackwardForm": second}
     for found in re.finditer(r"static constexpr int (\w+) = ([^;]+);", body):
         expression = re.sub(r"(.+) \? (.+) : (.+)", r"(\2) if (\1) else (\3)", found.group(2))
         constants[found.group(1)] = eval(expression, {}, constants)  # of our own sources
@@ -53,11 +59,12 @@ def shape_constants(name, head_size, key_tile):
 
 def tile_bytes(kernel_name):
     """Dynamic shared memory of a fused pass, in bytes of its tiles; 0 of other kernels."""
-    found = re.search(r"\b(ForwardShape|QueryPassShape|KeyPassShape)<(\d+)(?:, (\d+))?>", kernel_name)
+    found = re.search(r"^pass_kernel<.*\b(ForwardShape|QueryPassShape|KeyPassShape)"
+                      r"<(\d+), (?:\(BackwardForm\))?(\d+)>", kernel_name)
     if not found:
         return 0
-    constants = shape_constants(found.group(1), int(found.group(2)), int(found.group(3) or 0))
-    return PASSES[found.group(1)][1](constants) * constants["kD"] * 2
+    constants = shape_constants(found.group(1), int(found.group(2)), int(found.group(3)))
+    return PASSES[found.group(1)][1](constants) * 2
 
 
 class Kernel:

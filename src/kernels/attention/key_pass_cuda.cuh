@@ -144,7 +144,7 @@ class KeyPass {
         tile_{static_cast<int>(blockIdx.z) * kKeys},
         warp_row_(device::warp_id() * 16 * kM) {}
 
-  /// Tiles of keys, gridDim.z apart in the form together.
+  /// One tile of keys; in the form together every gridDim.z-th from there on.
   __device__ void run() {
     if constexpr (kTogether) {
       for (;;) {
@@ -298,20 +298,17 @@ class KeyPass {
     return Sums::at(a_.query_sums,
                     tile.index(static_cast<int>(gridDim.y), a_.in.heads, summed_tiles(a_.in.time)));
   }
-  /// Some time before they are needed.
-  __device__ void load_query_sums(const QueryPlace& at) {
-    if (!begins_sums(a_.in, gridDim.z) || tile_.key > 0) {
-      Sums::load(dq_, query_sums(at));
-    } else {
-      clear(dq_);
-    }
-  }
   /// dq' += the transpose of dx times the keys.
   __device__ void add_query_sums(const QueryPlace& at) {
-    load_query_sums(at);
+    typename Sums::Part dq;
+    if (begins_sums(a_.in, gridDim.z) && tile_.key == 0) {
+      clear(dq);
+    } else {
+      Sums::load(dq, query_sums(at));
+    }
     __syncthreads();  // dx of all warps is there
-    multiply_add_transposed<kKeys>(dq_, dx_, Sums::row(), keys_, Sums::column());
-    Sums::store(query_sums(at), dq_);
+    multiply_add_transposed<kKeys>(dq, dx_, Sums::row(), keys_, Sums::column());
+    Sums::store(query_sums(at), dq);
   }
 
   using Sums = QuerySums<Shape>;
@@ -331,7 +328,6 @@ class KeyPass {
   LeftOperands<kM, kQueries> ds_;
   Accumulators<kM, kD> dk_;
   Accumulators<kM, kD> dv_;
-  typename Sums::Part dq_;
 };
 
 /// Blocks of a head take turns at its tiles of keys; in the form apart every tile has one.

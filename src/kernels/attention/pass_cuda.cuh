@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "device/kernel_launch.cuh"
+#include "kernels/op.h"
 
 /// How the fused attention passes are launched. A pass is a class with
 ///   Arguments       what the kernel takes; a thread's object keeps a reference to it

@@ -193,8 +193,8 @@ __global__ void __launch_bounds__(Sums::kThreads)
     }
   }
   __syncthreads();
-  constexpr int kLanes = kD / 8;
-  const int column = static_cast<int>(threadIdx.x) % kLanes * 8;
+  constexpr int kLanes = kD / 4;  // of a row
+  const int column = static_cast<int>(threadIdx.x) % kLanes * 4;
   const bool used = column < a.in.q.head_size;
   for (int r = static_cast<int>(threadIdx.x) / kLanes; r < kSummedQueries;
        r += Sums::kThreads / kLanes) {
@@ -203,13 +203,13 @@ __global__ void __launch_bounds__(Sums::kThreads)
     const float c = tile.row_scale(a.in, r);
     float dot = 0.0F;
     if (is_query && used) {
-      const float* from = shared + r * kStride + column;
-      const auto q = device::load_pack(a.in.q.at(tile.b, t, tile.h) + column);
-      device::Values<8> dq;
+      const auto sum = device::load_values<4>(&shared[r * kStride + column]);
+      const auto q = device::load_values<4>(a.in.q.at(tile.b, t, tile.h) + column);
+      device::Values<4> dq;
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        dot += q[i] * from[i];
-        dq[i] = from[i] * c * a.in.tau;
+      for (int i = 0; i < 4; ++i) {
+        dot += q[i] * sum[i];
+        dq[i] = sum[i] * c * a.in.tau;
       }
       device::store_values(a.dq.at(tile.b, t, tile.h) + column, dq);
     }
