@@ -6,6 +6,7 @@
 
 #include "device/parallel.h"
 #include "normalizers/naive_attention.h"
+#include "normalizers/self_adjust/self_adjust.h"
 
 namespace ssmax {
 namespace {
@@ -210,6 +211,53 @@ TEST_P(Normalizer, TiesGoToTheFirstKeyEverywhere) {
                        test::run_attention<double>(normalizer, c), normalizer.parameters(),
                        {3e-6, 2e-5, 5e-5, 5e-5});
   });
+}
+
+/// The forms of weight = beta P under the row scale 1.
+std::vector<base::AnySection> probability_sections(const std::string& kind) {
+  if (kind != "self_adjust") return {normalizers::find(kind).options()};
+  using namespace normalizers::self_adjust;
+  std::vector<base::AnySection> all;
+  for (const Variant variant :
+       {Variant::plain, Variant::shifted, Variant::min_max, Variant::normalized}) {
+    all.push_back(base::AnySection::of(Options{variant, {}}));
+  }
+  return all;
+}
+
+// Among scores of 0.01 terms with 1 / spread are hundreds of times what they leave of dc, which
+// must not lose their digits: all is good to a few 2^-24, as no score is large. Among scores of 100
+// one key of a row takes all weight but 1e-6, and dc is of that size while the rounding of L moves
+// every probability by more: bounds as in Fp32AgreesWithDouble.
+TEST(ProbabilityNormalizers, SmallAndLargeScoresAgreeWithDouble) {
+  const auto check = [](double factor, const test::Bounds& bounds) {
+    SCOPED_TRACE("queries times " + std::to_string(factor));
+    for (const std::string kind : {"softmax", "sink", "self_adjust"}) {
+      test::for_all(kind, probability_sections(kind), {kTiledScenarios[0], kTiledScenarios[1]},
+                    [&](const auto&, const auto& normalizer, AttentionCase c) {
+                      for (double& q : c.q) q *= factor;
+                      test::expect_close(test::run_attention<float>(normalizer, c),
+                                         test::run_attention<double>(normalizer, c),
+                                         normalizer.parameters(), bounds);
+                    });
+    }
+  };
+  check(1.0 / 128, {1e-6, 3e-6, 3e-6, 5e-6});
+  check(8.0, {3e-6, 2e-5, 5e-5, 5e-5});
+}
+
+// e^(score - sink) is nothing in fp32; its reciprocal would be infinite.
+TEST(Sink, TakesAllWhenFarAboveTheScores) {
+  const auto normalizer =
+      normalizers::find("sink").make(base::AnySection::of(normalizers::sink::Options{}));
+  AttentionCase c =
+      test::make_case({}, *normalizer, kScenarios[1].documents, kScenarios[1].bias, 21);
+  std::fill(c.parameters[0].begin(), c.parameters[0].end(), 200.0);
+  const AttentionResult result = test::run_attention<float>(*normalizer, c);
+  for (const auto& values : {result.out, result.dq, result.dk, result.dv, result.dc, result.weights,
+                             result.dparameters[0]}) {
+    EXPECT_EQ(values, std::vector<double>(values.size()));
+  }
 }
 
 }  // namespace

@@ -172,6 +172,7 @@ struct BackwardCall {
   const ConstHeadsView& out;
   const AttentionSaved& saved;
   const AttentionInputs& inputs;
+  const ConstTensor& head_parameter;
   const W& weighting;
 };
 
@@ -223,6 +224,8 @@ void backward_tile(const BackwardCall<W>& call, const BackwardScratch& s,
   copy_rows<T>(s.dout, call.dout, b, h, t, queries.count, shape);
   score_tile(s.x, s.q, s.key_panels, queries, shape);
   score_tile(s.g, s.dout, s.value_panels, queries, shape);
+  const float head = head_value(call.head_parameter, h, call.weighting);
+  float frozen[kTileRows] = {};
   for (std::int64_t r = 0; r < queries.count; ++r) {
     const std::int64_t n = queries.keys(r);
     const auto row = call.weighting.load(
@@ -231,7 +234,7 @@ void backward_tile(const BackwardCall<W>& call, const BackwardScratch& s,
     float* g = s.g + r * shape.stride;
     float* x_row = x + queries.first[r];
     scale_row(x_row, x_row, n, tile_scale(inputs, first_row + r), row_bias(inputs, h, n));
-    differentiate_row(x_row, g + queries.first[r], s.e, n, row, call.weighting);
+    frozen[r] = differentiate_row(x_row, g + queries.first[r], s.e, n, row, head, call.weighting);
     clear_masked(x, queries, r);
     clear_masked(g, queries, r);
   }
@@ -241,8 +244,13 @@ void backward_tile(const BackwardCall<W>& call, const BackwardScratch& s,
   for (std::int64_t r = 0; r < queries.count; ++r) {
     float* q = s.q + r * shape.width;
     float* dq = s.dq + r * shape.width;
-    call.gradients.drow_scale.template data<float>()[first_row + r] = tau * dot(q, dq, shape.size);
     const float scale = tile_scale(inputs, first_row + r);
+    float dc = dot(q, dq, shape.size);
+    if constexpr (ScaleFreeWeighting<W>) {
+      // Without a bias the terms with 1 / spread, which grow as 1 / c, cancel in dc: they stay out.
+      if (inputs.alibi.empty() && scale != 0) dc = frozen[r] / scale;
+    }
+    call.gradients.drow_scale.template data<float>()[first_row + r] = tau * dc;
 #pragma omp simd
     for (std::int64_t d = 0; d < shape.size; ++d) {
       q[d] *= scale;
@@ -288,15 +296,14 @@ void backward_task(const BackwardCall<W>& call, std::int64_t b, std::int64_t gro
 
 /// gradient_h += sum of the weighting's head_gradient over all rows of the head, in their order.
 template <class T, Weighting W>
-void head_parameter_backward(const Tensor& gradient, const BackwardCall<W>& call,
-                             const ConstTensor& head_parameter) {
+void head_parameter_backward(const Tensor& gradient, const BackwardCall<W>& call) {
   if constexpr (MonoidWeighting<W>) {
     if constexpr (W::kHeadParameter) {
       if (gradient.empty()) return;
       using Real = device::Accumulator<T>;
       const ConstHeadsView& q = call.inputs.q;
       device::parallel_for(q.heads, 1, [&](std::int64_t h, std::int64_t) {
-        const Real head = head_parameter.data<Real>()[h];
+        const Real head = call.head_parameter.template data<Real>()[h];
         double sum = 0;
         for (std::int64_t index = 0; index < q.batch * q.time; ++index) {
           const std::int64_t b = index / q.time;
@@ -348,19 +355,19 @@ void attention_backward(Stream& /*stream*/, const AttentionGradients& gradients,
                         const ConstHeadsView& out, const AttentionSaved& saved,
                         const AttentionInputs& inputs, const ConstTensor& head_parameter,
                         const W& weighting) {
-  const BackwardCall<W> call{gradients, dout, out, saved, inputs, weighting};
+  const BackwardCall<W> call{gradients, dout, out, saved, inputs, head_parameter, weighting};
   switch (inputs.q.storage.dtype()) {
     case DType::f64:
       reference::attention_backward(gradients, dout, out, saved, inputs, head_parameter, weighting);
-      head_parameter_backward<double>(head_gradient, call, head_parameter);
+      head_parameter_backward<double>(head_gradient, call);
       break;
     case DType::bf16:
       tiled_backward<device::Bf16>(call);
-      head_parameter_backward<device::Bf16>(head_gradient, call, head_parameter);
+      head_parameter_backward<device::Bf16>(head_gradient, call);
       break;
     default:
       tiled_backward<float>(call);
-      head_parameter_backward<float>(head_gradient, call, head_parameter);
+      head_parameter_backward<float>(head_gradient, call);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <utility>
 
 #include "device/vector_math.h"
 #include "kernels/attention/weighting.h"
@@ -104,37 +105,87 @@ RowOf<W, float> weigh_row(float* __restrict y, const float* __restrict x, std::i
   return row;
 }
 
-/// x becomes the weights, g the gradient of x, given the saved row. D = dO.O is summed here as
-/// weights times g: with bf16 activations the stored O is rounded, and gradients of row scales feel
-/// that. `e` is scratch for the row.
+/// e of a loaded row. Where they are probabilities their sum shows what the rounding of L, by 2^-24
+/// of itself, did to all of them: dx of a row that one key dominates is smaller than that.
 template <MonoidWeighting W>
-void differentiate_row(float* __restrict x, float* __restrict g, float* __restrict e,
-                       std::int64_t n, const RowOf<W, float>& row, const W& weighting) {
-  float d = 0;
-#pragma omp simd reduction(+ : d)
-  for (std::int64_t j = 0; j < n; ++j) {
-    e[j] = row_exp(exponent<W>(row, x[j]));
-    d += W::weight(row, x[j], e[j]) * g[j];
-  }
+void exponentiate_row(float* __restrict e, RowOf<W, float>& row, const float* __restrict x,
+                      std::int64_t n, float head) {
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t j = 0; j < n; ++j) {
-    const float dx = W::slope(row, x[j], e[j]) * g[j] - W::pull(row, x[j], e[j]) * d;
-    x[j] = W::weight(row, x[j], e[j]);
-    g[j] = dx;
+    e[j] = row_exp(exponent<W>(row, x[j]));
+    sum += e[j];
+  }
+  if constexpr (ProbabilityWeighting<W>) row.factor = 1.0F / (sum + W::outside(row, head));
+}
+
+/// A key that holds an end of a row, with its e taken out of the row.
+struct RowEnd {
+  std::int64_t key = -1;
+  float x = 0;
+  float g = 0;
+  float e = 0;
+};
+
+inline RowEnd take_end(float* e, const float* x, const float* g, std::int64_t n, std::int64_t key) {
+  // None where the end is a constant; n in a row of NaN.
+  if (key < 0 || key >= n) return {};
+  return {key, x[key], g[key], std::exchange(e[key], 0.0F)};
+}
+
+/// x becomes the weights, g the gradient of x, given the saved row. D = dO.O is summed here as
+/// weights times g: with bf16 activations the stored O is rounded, and gradients of row scales feel
+/// that. At the ends of the row beta is 0 or 1 whatever the scores are, so their own g stays out of
+/// the terms with 1 / spread: these have no bound, and it would only cancel there. Returns the sum
+/// over the row of x times dx at a fixed beta, if the weighting is scale free. `e` is scratch for
+/// the row.
+template <MonoidWeighting W>
+float differentiate_row(float* __restrict x, float* __restrict g, float* __restrict e,
+                        std::int64_t n, RowOf<W, float> row, float head, const W& weighting) {
+  exponentiate_row<W>(e, row, x, n, head);
+  RowEnd ends[2];
+  if constexpr (W::kFixesExtremes) {
+    ends[0] = take_end(e, x, g, n, row.argmin);
+    ends[1] = take_end(e, x, g, n, row.argmax);
+  }
+  float between = 0;  // part of D
+#pragma omp simd reduction(+ : between)
+  for (std::int64_t j = 0; j < n; ++j) between += W::weight(row, x[j], e[j]) * g[j];
+  float d = between;
+  for (const RowEnd& end : ends) d += W::weight(row, end.x, end.e) * end.g;
+  float sum = 0;
+  float frozen = 0;
+#pragma omp simd reduction(+ : sum, frozen)
+  for (std::int64_t j = 0; j < n; ++j) {
+    const float weight = W::weight(row, x[j], e[j]);
+    const float pulled = W::pull(row, x[j], e[j]) * d;
+    const float dx = W::slope(row, x[j], e[j]) * g[j] - pulled;
     if constexpr (W::kFixesExtremes) sum += dx;
+    if constexpr (ScaleFreeWeighting<W>) frozen += (weight * g[j] - pulled) * x[j];
+    x[j] = weight;
+    g[j] = dx;
   }
   if constexpr (W::kFixesExtremes) {
-    const ExtremeGradients<float> extra = weighting.fix_up(row, d, sum);
-    // None where the extreme is a constant; n in a row of NaN.
-    if (row.argmin >= 0 && row.argmin < n) g[row.argmin] += extra.at_min;
-    if (row.argmax >= 0 && row.argmax < n) g[row.argmax] += extra.at_max;
+    for (const RowEnd& end : ends) {
+      if (end.key < 0) continue;
+      const float weight = W::weight(row, end.x, end.e);
+      const float dx = weight * end.g - W::pull(row, end.x, end.e) * d;
+      sum += dx;
+      frozen += dx * end.x;
+      x[end.key] = weight;
+      g[end.key] = dx;
+    }
+    const ExtremeGradients<float> extra = weighting.fix_up(row, between, sum);
+    if (ends[0].key >= 0) g[ends[0].key] += extra.at_min;
+    if (ends[1].key >= 0) g[ends[1].key] += extra.at_max;
   }
+  return frozen;
 }
 
 template <SolvingWeighting W>
-void differentiate_row(float* __restrict x, float* __restrict g, float* __restrict /*e*/,
-                       std::int64_t n, const RowOf<W, float>& row, const W& weighting) {
+float differentiate_row(float* __restrict x, float* __restrict g, float* __restrict /*e*/,
+                        std::int64_t n, const RowOf<W, float>& row, float /*head*/,
+                        const W& weighting) {
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t j = 0; j < n; ++j) sum += weighting.coupling(row, x[j]) * g[j];
@@ -143,6 +194,7 @@ void differentiate_row(float* __restrict x, float* __restrict g, float* __restri
     g[j] = weighting.slope(row, x[j]) * g[j] - weighting.pull(row, x[j]) * sum;
     x[j] = weighting.weight(row, x[j]);
   }
+  return 0;
 }
 
 }  // namespace ssmax::kernels::cpu

@@ -48,12 +48,17 @@ struct ExtremeGradients {
 ///   head_constant()                the head parameter when it is not learned
 ///   head_gradient(row, D, head)    gradient of the head parameter from one row
 ///   fix_up(row, D, r)              with r = sum of dx without the fix-up; lands on row.argmin and
-///                                  row.argmax, -1 where that extreme is a constant
+///                                  row.argmax, -1 where that extreme is a constant. The terms of
+///                                  these keys' own g cancel: where their dx is weight g - pull D,
+///                                  they are left out of D and r too
 template <class W>
 concept MonoidWeighting = requires(const W& w, const RowStatistic<float>& s, float x) {
   { W::kNeeds } -> std::convertible_to<RowNeeds>;
   w.weight(w.finish(s, x, std::int64_t{1}), x, x);
 };
+
+template <class W, class Real>
+using RowOf = typename W::template Row<Real>;
 
 /// A monoid weighting whose sum only divides: provisional(max, origin) is the row while keys still
 /// come, with origin = e^(-max), and a weight under it times e^(max - last max) times
@@ -61,6 +66,20 @@ concept MonoidWeighting = requires(const W& w, const RowStatistic<float>& s, flo
 template <class W>
 concept OnePassWeighting = MonoidWeighting<W> && requires(const W& w, float x) {
   w.provisional(x, x);
+};
+
+/// A monoid weighting over probabilities e * row.factor. Under a loaded row the e and
+/// outside(row, head), the part of no key, sum to 1 but for the rounding of row.shift.
+template <class W>
+concept ProbabilityWeighting = MonoidWeighting<W> && requires(RowOf<W, float> row, float head) {
+  W::outside(row, head);
+};
+
+/// A weighting beta P with a beta that stays when all x are multiplied by one factor: the part of
+/// dx that goes through beta, times x, sums to 0 over a row.
+template <class W>
+concept ScaleFreeWeighting = MonoidWeighting<W> && requires {
+  requires W::kScaleFree;
 };
 
 /// A whole row of scaled scores, in memory.
@@ -94,9 +113,6 @@ concept SolvingWeighting = requires(const W& w, const WholeRow<float>& whole, fl
 
 template <class W>
 concept Weighting = MonoidWeighting<W> || SolvingWeighting<W>;
-
-template <class W, class Real>
-using RowOf = typename W::template Row<Real>;
 
 /// The exponent of e of a key.
 template <class W, class Row, class Real>
@@ -159,6 +175,10 @@ struct SoftmaxWeighting {
   template <class Real>
   HD static Real pull(const Row<Real>& row, Real /*x*/, Real e) {
     return e * row.factor;
+  }
+  template <class Real>
+  HD static Real outside(const Row<Real>& /*row*/, Real /*head*/) {
+    return 0;
   }
 };
 

@@ -42,6 +42,8 @@ struct Weighting {
   static constexpr std::int64_t kRowValues = kVariant == Variant::plain ? 1 : 5;
   static constexpr bool kHeadParameter = false;
   static constexpr bool kFixesExtremes = kVariant != Variant::plain;
+  static constexpr bool kScaleFree =
+      kVariant == Variant::min_max || kVariant == Variant::normalized;
   static constexpr double kLargestExponent = std::numeric_limits<double>::infinity();
 
   template <class Real>
@@ -121,6 +123,10 @@ struct Weighting {
   template <class Real>
   HD static Real pull(const Row<Real>& row, Real /*x*/, Real e) {
     return e * row.factor;
+  }
+  template <class Real>
+  HD static Real outside(const Row<Real>& /*row*/, Real /*head*/) {
+    return 0;
   }
 
   /// With r = sum of dx for a fixed low and spread: d/d low = D rate - r, d/d high = -D rate; the

@@ -46,10 +46,15 @@ struct Weighting : kernels::SoftmaxWeighting {
     const Real least = std::numeric_limits<Real>::min();
     values[0] = row.shift - std::log(row.factor > least ? row.factor : least);
   }
+  /// The sink's own weight e^(a - L). A saved L is below a where the sink takes all.
+  template <class Real>
+  HD static Real outside(const Row<Real>& row, Real head) {
+    return head < row.shift ? std::exp(head - row.shift) : Real{1};
+  }
   /// da = -e^(a - L) D
   template <class Real>
   HD static Real head_gradient(const Row<Real>& row, Real d, Real head) {
-    return -std::exp(head - row.shift) * d;
+    return -outside(row, head) * d;
   }
 };
 
