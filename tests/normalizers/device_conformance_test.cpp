@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <numeric>
+#include <set>
 #include <vector>
 
 #include "device/gpus.h"
@@ -142,44 +142,38 @@ void expect_rounded(const AttentionResult& found, const AttentionResult& exact) 
   EXPECT_LT(test::relative_rms(found.dv, exact.dv), 4e-3);
 }
 
-/// The error of dc over |q| |dq| / |c|, which q.dq / c never exceeds; both in the mean square.
-double dc_error(const AttentionCase& c, const AttentionResult& found,
-                const AttentionResult& exact) {
-  const AttentionShape& s = c.shape;
-  const auto norm = [&](const std::vector<double>& rows, std::int64_t row) {
-    const auto begin = rows.begin() + row * s.head_size;
-    return std::sqrt(std::inner_product(begin, begin + s.head_size, begin, 0.0));
-  };
-  double error = 0;
-  double most = 0;
-  for (std::size_t i = 0; i < exact.dc.size(); ++i) {
-    const auto row = static_cast<std::int64_t>(i);  // (B, H, T), of q (B, T, H)
-    const std::int64_t b = row / (s.heads * s.time);
-    const std::int64_t at = (b * s.time + row % s.time) * s.heads + row / s.time % s.heads;
-    error += std::pow(found.dc[i] - exact.dc[i], 2);
-    if (exact.c[i] != 0) most += std::pow(norm(c.q, at) * norm(exact.dq, at) / exact.c[i], 2);
-  }
-  return std::sqrt(error / most);
+/// Row i of (B, H, T) in (B, T, H).
+std::int64_t row_of_queries(const AttentionShape& s, std::size_t i) {
+  const auto row = static_cast<std::int64_t>(i);
+  const std::int64_t b = row / (s.heads * s.time);
+  return (b * s.time + row % s.time) * s.heads + row / s.time % s.heads;
 }
 
-// In one pass dc is q.dq / c before dq is rounded, so that it errs by dq's error along q: of 2e-2
-// in 40 dimensions or more, 3e-3.
+/// Whether weights are those of Softmax, whose backward is one pass where keys are few.
+bool weighs_as_softmax(const std::string& kind) {
+  static const std::set<std::string> kKinds{"softmax", "ssmax", "learned_length", "log_n",
+                                            "temperature"};
+  return kKinds.contains(kind);
+}
+
+// In two passes nothing that goes into dc and the gradients of row scales and sink is rounded; dc
+// cancels in rows that one key dominates, where L of 2^-24 |x| shows. In one pass dc is a sum of dx
+// in bf16, and D is off by the rounding of the output: together some 3e-3, as in dk. Gradients of
+// parameters are the same sums of dc in both, and cancel as chance has it.
 TEST_P(DeviceNormalizer, FusedAgreesWithDouble) {
   for_all(kFusedScenarios, [&](const auto&, const auto& normalizer, const auto& c) {
     const AttentionResult found = test::run_attention<Bf16>(
         normalizer, c, Run::forward_and_backward, 0.0, on_device(kEvenGap));
     const AttentionResult exact = test::run_attention<double>(normalizer, c);
     expect_rounded(found, exact);
-    EXPECT_LT(dc_error(c, found, exact), 3e-3);
-    for (std::size_t i = 0; i < exact.dparameters.size(); ++i) {
-      if (normalizer.parameters()[i].name != "sink") continue;  // the others are sums of dc
-      EXPECT_LT(test::relative_rms(found.dparameters[i], exact.dparameters[i]), 2e-2);
+    if (weighs_as_softmax(GetParam())) {
+      EXPECT_LT(test::relative_rms(found.dc, exact.dc), 7e-3);
+    } else {
+      test::expect_close(found, exact, normalizer.parameters(), {4e-3, 2e-2, 5e-4, 5e-4});
     }
   });
 }
 
-// In two passes nothing that goes into dc and the gradients of row scales and sink is rounded; dc
-// cancels in rows that one key dominates, where L of 2^-24 |x| shows.
 TEST_P(DeviceNormalizer, FusedOnManyKeysAgreesWithDouble) {
   for_all(kManyKeysScenarios, [&](const auto&, const auto& normalizer, const auto& c) {
     const AttentionResult found = test::run_attention<Bf16>(
@@ -253,6 +247,18 @@ AttentionCase prescaled(const AttentionCase& c, const std::vector<double>& scale
   return result;
 }
 
+/// dc as autograd has it of queries that were scaled: q.dq' with dq' as it is stored.
+std::vector<double> dc_of_scaled(const AttentionCase& c, const AttentionResult& scaled) {
+  const AttentionShape& s = c.shape;
+  std::vector<double> dc(scaled.dc.size());
+  for (std::size_t i = 0; i < dc.size(); ++i) {
+    const auto at = static_cast<std::ptrdiff_t>(row_of_queries(s, i)) * s.head_size;
+    dc[i] = std::inner_product(c.q.begin() + at, c.q.begin() + at + s.head_size,
+                               scaled.dq.begin() + at, 0.0);
+  }
+  return dc;
+}
+
 // In fp32 the scale costs a score 2^-24 of itself; in bf16 queries 2^-9, which the row's L = ln sum
 // e^x shows before the output's own rounding covers it.
 TEST(DeviceAccuracy, ScaleInTheExponentBeatsScaledQueries) {
@@ -285,6 +291,39 @@ TEST(DeviceAccuracy, ScaleInTheExponentBeatsScaledQueries) {
     EXPECT_LT(folded_out, 1.2 * plain);
     EXPECT_GT(scaled_out, 1.5 * folded_out);
     EXPECT_GT(scaled_rows, 1000 * folded_rows);
+  }
+}
+
+// Two passes take dc from fp32 scores, one pass from centered sums; autograd has q.dq' of the
+// stored dq', where nothing takes care of what D lacks.
+TEST(DeviceAccuracy, GradientOfTheScaleBeatsThatOfScaledQueries) {
+  if (device::gpus().found.empty()) GTEST_SKIP() << device::gpus().reason;
+  const auto& softmax_entry = normalizers::find("softmax");
+  const auto softmax = softmax_entry.make(softmax_entry.options());
+  const auto ssmax = normalizers::find("ssmax").make(
+      base::AnySection::of(normalizers::ssmax::Options{.learn_scale = false}));
+  const AttentionShape one{.batch = 1, .time = 192, .heads = 2, .groups = 2, .head_size = 64};
+  AttentionShape two = one;
+  two.time = 64;
+  two.first_position = 560;
+  for (const auto& [passes, shape, better] :
+       {std::tuple{"one pass", one, 5.0}, {"two passes", two, 100.0}}) {
+    for (const double query_scale : {1.0, 3.0}) {
+      const AttentionCase c =
+          test::make_case(shape, *ssmax, Documents::one, Bias::none, 31, query_scale);
+      const auto run = [&](const kernels::AttentionNormalizer& normalizer,
+                           const AttentionCase& of) {
+        return test::run_attention<Bf16>(normalizer, of, Run::forward_and_backward, 0.0,
+                                         {device::gpu_device(), kEvenGap});
+      };
+      const AttentionResult exact = test::run_attention<double>(*ssmax, c);
+      const double folded = test::relative_rms(run(*ssmax, c).dc, exact.dc);
+      const double scaled =
+          test::relative_rms(dc_of_scaled(c, run(*softmax, prescaled(c, exact.c))), exact.dc);
+      std::printf("%s, query scale %.0f: dc: SSMax %.1e, of scaled queries %.1e\n", passes,
+                  query_scale, folded, scaled);
+      EXPECT_GT(scaled, better * folded);
+    }
   }
 }
 

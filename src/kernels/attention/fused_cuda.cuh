@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <type_traits>
 
 #include "kernels/attention/forward_pass_cuda.cuh"
@@ -12,21 +13,16 @@
 /// Attention in the fused passes: bf16, head sizes up to 128.
 namespace ssmax::kernels::cuda {
 
-/// Weightings and head sizes of which the form together spills no registers.
-template <MonoidWeighting W, int kHeadSize>
-inline constexpr bool kComesTogether = ExponentialWeighting<W> ||
-                                       (!W::kFixesExtremes && kHeadSize == 64);
-
-template <MonoidWeighting W, int kHeadSize>
+template <MonoidWeighting W>
 inline constexpr BackwardForm kBestForm =
-    kComesTogether<W, kHeadSize> ? BackwardForm::together : BackwardForm::apart;
+    std::same_as<W, SoftmaxWeighting> ? BackwardForm::together : BackwardForm::apart;
 
 /// Shared memory of the fused pass that needs the most.
 template <MonoidWeighting W, int kHeadSize>
 constexpr std::int64_t fused_shared_bytes() {
   return std::max({ForwardPass<W, ForwardShapeOf<W, kHeadSize>>::shared_bytes(),
                    QueryPass<W, QueryPassShapeOf<W, kHeadSize>>::shared_bytes(),
-                   KeyPass<W, KeyPassShape<kHeadSize, kBestForm<W, kHeadSize>>>::shared_bytes()});
+                   KeyPass<W, KeyPassShape<kHeadSize, kBestForm<W>>>::shared_bytes()});
 }
 
 /// Whether the fused passes take these views; heads of more than 64 need more shared memory than
@@ -74,7 +70,7 @@ template <MonoidWeighting W, int kHeadSize>
 BackwardPlan backward_plan(const AttentionInputs& inputs) {
   const std::int64_t tiles =
       base::div_up(inputs.k.time, KeyPassShape<kHeadSize, BackwardForm::apart>::kKeys);
-  if constexpr (kComesTogether<W, kHeadSize>) {
+  if constexpr (kBestForm<W> == BackwardForm::together) {
     const std::int64_t heads = inputs.k.batch * inputs.k.heads;
     const std::int64_t blocks = std::min(base::div_up(kWantedBlocks, heads), tiles);
     if (blocks <= kMostBlocksOfHead) return {BackwardForm::together, blocks};
@@ -139,7 +135,7 @@ void fused_backward(Stream& stream, const AttentionGradients& gradients,
                                        weighting,
                                        scratch.query_sums};
   const std::int64_t batch = inputs.q.batch;
-  if constexpr (kComesTogether<W, kHeadSize>) {
+  if constexpr (kBestForm<W> == BackwardForm::together) {
     if (plan.form == BackwardForm::together) {
       if (!begins_sums(arguments.in, plan.blocks)) {
         device::fill_zero(stream, Tensor(scratch.query_sums, DType::f32, {4 * scratch.sums_count},

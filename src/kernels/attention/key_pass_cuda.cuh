@@ -1,5 +1,7 @@
 #pragma once
 
+#include <concepts>
+
 #include "kernels/attention/pass_cuda.cuh"
 #include "kernels/attention/query_sums_cuda.cuh"
 
@@ -120,13 +122,11 @@ class KeyPass {
   static constexpr int kKeys = Shape::kKeys;
   static constexpr int kQueries = Shape::kQueries;
   static constexpr bool kTogether = Shape::kForm == BackwardForm::together;
-  static constexpr int kUnroll = W::kFixesExtremes                       ? 1
-                                 : kTogether && !ExponentialWeighting<W> ? 2
-                                                                         : 4;
+  static constexpr int kUnroll = W::kFixesExtremes ? 1 : 4;
   static constexpr int kThreads = Shape::kThreads;
   using Arguments = BackwardArguments<W>;
   static_assert(sizeof(BackwardRow<W>) / 16 % 2 == 1);
-  static_assert(!kTogether || !W::kFixesExtremes);
+  static_assert(!kTogether || std::same_as<W, SoftmaxWeighting>);
 
   static constexpr std::int64_t shared_bytes() {
     return ((2 * kKeys + 4 * kQueries) * kD + kDxElements) *
@@ -292,23 +292,30 @@ class KeyPass {
   __device__ static bool completes_sums(const QueryPlace& at) {
     return at.t % kSummedQueries == kSummedQueries - kQueries;
   }
-  __device__ float4* query_sums(const QueryPlace& at) const {
-    const SumTile tile{static_cast<int>(blockIdx.z), tile_.b(), tile_.first_head(a_.in) + at.head,
-                       at.t / kSummedQueries};
-    return Sums::at(a_.query_sums,
-                    tile.index(static_cast<int>(gridDim.y), a_.in.heads, summed_tiles(a_.in.time)));
-  }
-  /// dq' += the transpose of dx times the keys.
+  /// dq' += the transpose of dx times the keys, R += the sums of dx over the keys.
   __device__ void add_query_sums(const QueryPlace& at) {
+    const SumTile place{static_cast<int>(blockIdx.z), tile_.b(), tile_.first_head(a_.in) + at.head,
+                        at.t / kSummedQueries};
+    float4* tile = Sums::tile(a_.query_sums, place.index(static_cast<int>(gridDim.y), a_.in.heads,
+                                                         summed_tiles(a_.in.time)));
+    const bool second = Sums::sums_second_rows();
+    float* row_sums = Sums::row_sums(tile) + Sums::row() + (second ? 16 : 0) + place_.row;
     typename Sums::Part dq;
+    float sums[4] = {};
     if (begins_sums(a_.in, gridDim.z) && tile_.key == 0) {
       clear(dq);
     } else {
-      Sums::load(dq, query_sums(at));
+      Sums::load(dq, tile);
+      sums[0] = row_sums[0];
+      sums[2] = row_sums[8];
     }
     __syncthreads();  // dx of all warps is there
-    multiply_add_transposed<kKeys>(dq, dx_, Sums::row(), keys_, Sums::column());
-    Sums::store(query_sums(at), dq);
+    multiply_add_transposed<kKeys>(dq, sums, second, dx_, Sums::row(), keys_, Sums::column());
+    Sums::store(tile, dq);
+    if (place_.column == 0 && device::warp_id() < 4) {
+      row_sums[0] = sums[0];
+      row_sums[8] = sums[2];
+    }
   }
 
   using Sums = QuerySums<Shape>;

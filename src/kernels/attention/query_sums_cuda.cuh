@@ -5,14 +5,20 @@
 
 /// dq' = sum_j dx_j k_j in fp32 global memory, which the key pass adds to, tile of keys after tile
 /// of keys; and the kernels before and after it.
+///
+/// dc = sum_j dx_j z_j = tau q.dq' cancels where one key dominates: the z_j are alike there, and
+/// sum_j dx_j = 0 is only as exact as D, which the stored output gives with eight bits. So the
+/// passes also sum dx as it was rounded, R = sum_j dx_j, and dc = tau (q.dq' - s0 R) with an s0
+/// near the row's mean score: the same in exact arithmetic, and off by 3e-3 where tau q.dq' is by
+/// 1e-1.
 namespace ssmax::kernels::cuda {
 
 /// Queries of a tile of sums.
 inline constexpr int kSummedQueries = 64;
 
-/// A tile (kSummedQueries, kD) of sums lies in the order of the accumulators that a block of the
-/// key pass has of it: a sum has one thread, and neighbours read and write 16 bytes each side by
-/// side.
+/// A tile (kSummedQueries, kD) of dq' lies in the order of the accumulators that a block of the key
+/// pass has of it: a sum has one thread, and neighbours read and write 16 bytes each side by side.
+/// R of its queries comes behind it.
 template <class Shape>
 struct QuerySums {
   static constexpr int kD = Shape::kD;
@@ -23,16 +29,25 @@ struct QuerySums {
   static_assert(kSummedQueries * kD == 4 * kPacks * kThreads);
   using Part = Accumulators<kM, kColumns>;
 
-  __device__ static int row() { return device::warp_id() % 2 * 16 * kM; }
-  __device__ static int column() { return device::warp_id() / 2 * kColumns; }
+  __device__ static int row() { return static_cast<int>(threadIdx.x / 32 % 2 * 16 * kM); }
+  __device__ static int column() { return static_cast<int>(threadIdx.x / 64 * kColumns); }
 
-  static constexpr std::int64_t kTilePacks = std::int64_t{kPacks} * kThreads;
+  /// Of the warps that have the same 32 rows of dq', one sums dx of the first 16 and one of the
+  /// others; the warps from the fourth on do it again.
+  __device__ static bool sums_second_rows() { return (threadIdx.x & 64U) != 0; }
 
-  /// Where this thread's sums of a tile begin, by the tile's index.
-  __device__ static float4* at(float4* sums, std::int64_t tile) {
-    return sums + tile * kTilePacks + threadIdx.x;
+  static constexpr int kOfQueries = kPacks * kThreads;  // before R
+  static constexpr std::int64_t kTilePacks = kOfQueries + kSummedQueries / 4;
+
+  /// The sums of a tile, by its index.
+  __device__ static float4* tile(float4* sums, std::int64_t index) {
+    return sums + index * kTilePacks;
   }
-  __device__ static void load(Part& part, const float4* from) {
+  __device__ static float* row_sums(float4* tile) {
+    return reinterpret_cast<float*>(tile + kOfQueries);
+  }
+  __device__ static void load(Part& part, const float4* tile) {
+    const float4* from = tile + threadIdx.x;
 #pragma unroll
     for (int i = 0; i < kPacks; ++i) {
       float(&c)[4] = part[i / (kColumns / 8)][i % (kColumns / 8)];
@@ -43,7 +58,8 @@ struct QuerySums {
       c[3] = pack.w;
     }
   }
-  __device__ static void store(float4* to, const Part& part) {
+  __device__ static void store(float4* tile, const Part& part) {
+    float4* to = tile + threadIdx.x;
 #pragma unroll
     for (int i = 0; i < kPacks; ++i) {
       const float(&c)[4] = part[i / (kColumns / 8)][i % (kColumns / 8)];
@@ -74,25 +90,30 @@ struct SumTile {
 };
 
 /// c += columns [row, row + 16 kM) of `a`, transposed, times columns [column, column + 8 kN) of
-/// `b`.
-template <int kRows, int kM, int kN, int kQueries, int kD>
-__device__ void multiply_add_transposed(float (&c)[kM][kN][4], Tile<kQueries> a, int row,
-                                        Tile<kD> b, int column) {
+/// `b`; and of 16 of those columns, the first or the second, the sums, in all columns of `sums`.
+template <int kRows, int kN, int kQueries, int kD>
+__device__ void multiply_add_transposed(float (&c)[2][kN][4], float (&sums)[4], bool second,
+                                        Tile<kQueries> a, int row, Tile<kD> b, int column) {
+  constexpr std::uint32_t kOnes = 0x3f803f80U;  // two bf16
   const auto right_down = LaneOffset<kQueries>::right_down(row / 8);
   const auto down_right = LaneOffset<kD>::down_right(column / 8);
 #pragma unroll
   for (int k = 0; k < kRows; k += 16) {
-    std::uint32_t left[kM][4];
+    std::uint32_t left[2][4];
+    std::uint32_t summed[4];
 #pragma unroll
-    for (int m = 0; m < kM; ++m) {
+    for (int m = 0; m < 2; ++m) {
       device::load_matrices_transposed(left[m], right_down.in(a, k, 2 * m));
     }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) summed[i] = second ? left[1][i] : left[0][i];
+    device::multiply_add(sums, summed, kOnes, kOnes);
 #pragma unroll
     for (int n = 0; n < kN; n += 2) {
       std::uint32_t right[4];
       device::load_matrices_transposed(right, down_right.in(b, k, n));
 #pragma unroll
-      for (int m = 0; m < kM; ++m) {
+      for (int m = 0; m < 2; ++m) {
         device::multiply_add(c[m][n], left[m], right[0], right[1]);
         device::multiply_add(c[m][n + 1], left[m], right[2], right[3]);
       }
@@ -150,7 +171,18 @@ __global__ void __launch_bounds__(kRowKernelThreads)
   a.rows[a.in.row(tile.b, tile.h, t)] = row;
 }
 
-/// dq and dc from the sums: dq = c tau dq', dc = tau q.dq'.
+/// A score near the mean of a row by its weights: that of scores that are distributed normally
+/// around 0, from L and n. There L = ln n + variance / 2 and the mean is the variance, up to where
+/// the largest of n scores dominates and is nearly L.
+template <Weighting W>
+__device__ float reference_score(const BackwardRow<W>& row) {
+  const float l = row.shift2 * kLn2;
+  const float n = static_cast<float>(row.visible.count);
+  const float mean = fmaxf(fminf(2.0F * (l - logf(n)), l), 0.0F);
+  return row.coefficient == 0.0F ? 0.0F : mean / row.coefficient;
+}
+
+/// dq and dc from the sums: dq = c tau dq', dc = tau (q.dq' - s0 R).
 template <class Sums, Weighting W>
 __global__ void __launch_bounds__(Sums::kThreads)
     finish_queries_kernel(const __grid_constant__ BackwardArguments<W> a, int splits) {
@@ -161,8 +193,8 @@ __global__ void __launch_bounds__(Sums::kThreads)
   const int tiles = summed_tiles(a.in.time);
   const auto batch = static_cast<int>(gridDim.y);
   const auto sums_of = [&](int split) {
-    return Sums::at(a.query_sums, SumTile{split, tile.b, tile.h, tile.t / kSummedQueries}.index(
-                                      batch, a.in.heads, tiles));
+    return Sums::tile(a.query_sums, SumTile{split, tile.b, tile.h, tile.t / kSummedQueries}.index(
+                                        batch, a.in.heads, tiles));
   };
   typename Sums::Part sums;
   Sums::load(sums, sums_of(0));
@@ -214,7 +246,12 @@ __global__ void __launch_bounds__(Sums::kThreads)
       device::store_values(a.dq.at(tile.b, t, tile.h) + column, dq);
     }
     dot = group_sum<kLanes>(dot);
-    if (column == 0 && is_query) a.drow_scale[a.in.row(tile.b, tile.h, t)] = dot * a.in.tau;
+    if (column == 0 && is_query) {
+      const std::int64_t row = a.in.row(tile.b, tile.h, t);
+      float row_sum = 0.0F;
+      for (int split = 0; split < splits; ++split) row_sum += Sums::row_sums(sums_of(split))[r];
+      a.drow_scale[row] = (dot - reference_score(a.rows[row]) * row_sum) * a.in.tau;
+    }
   }
 }
 
