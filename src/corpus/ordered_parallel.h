@@ -53,14 +53,16 @@ void ordered_parallel(int threads, Produce&& produce, MakeWork&& make_work, Cons
       ++started;
       lock.unlock();
       std::optional<Result> result;
+      std::exception_ptr error;
       try {
         if (!work) work.emplace(make_work());
         result.emplace((*work)(std::move(slot.item)));
       } catch (...) {
-        slot.error = std::current_exception();
+        error = std::current_exception();
       }
       lock.lock();
       slot.result = std::move(result);
+      slot.error = std::move(error);
       changed.notify_all();
     }
   };
