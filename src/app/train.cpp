@@ -109,7 +109,14 @@ void train_on(comm::Communicator& ranks, const comm::Launch& launch, const CLI::
     _exit(exit_code(error.kind()));
   });
   train::Trainer trainer(config, folder, ranks);
-  trainer.run(signals, watchdog);
+  try {
+    trainer.run(signals, watchdog);
+  } catch (const base::Error& error) {
+    base::log_to_file(
+        error.kind() == base::ErrorKind::stopped ? base::LogLevel::info : base::LogLevel::error,
+        error.what());
+    throw;
+  }
 }
 
 /// A rank that fails alone ends without a word to the others, who may wait for it anywhere; its

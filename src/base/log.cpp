@@ -80,6 +80,14 @@ void log(LogLevel level, std::string_view message) {
   log.logger.log(spdlog_level(level), spdlog::string_view_t(text.data(), text.size()));
 }
 
+void log_to_file(LogLevel level, std::string_view message) {
+  const Log& log = the_log();
+  if (!log.file) return;
+  log.file->log({log.logger.name(), spdlog_level(level),
+                 spdlog::string_view_t(message.data(), message.size())});
+  log.file->flush();
+}
+
 LogFile::LogFile(const std::filesystem::path& path) {
   Log& log = the_log();
   try {

@@ -21,6 +21,9 @@ inline void log_info(std::string_view message) { log(LogLevel::info, message); }
 inline void log_warning(std::string_view message) { log(LogLevel::warning, message); }
 inline void log_error(std::string_view message) { log(LogLevel::error, message); }
 
+/// Into the log file alone, where one is open: what ends a run, which the program itself prints.
+void log_to_file(LogLevel level, std::string_view message);
+
 /// While it lives, messages go to the end of `path` too. A disk that is full loses lines of the
 /// file, never the run. Throws Error(disk) when the file cannot be opened.
 class LogFile {

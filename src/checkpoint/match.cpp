@@ -71,7 +71,10 @@ class Mismatches {
       if (texts.size() > kShownNames) message += ", ...";
     }
     if (only_normalizers) {
-      message += "; to change the normalizer say so with start.allow_change=[\"model.normalizer\"]";
+      message +=
+          "; to change the normalizer train with start.allow_change=[\"model.normalizer\"], or "
+          "make a "
+          "checkpoint of it with ssmax swap";
     }
     throw base::Error(base::ErrorKind::checkpoint, message);
   }

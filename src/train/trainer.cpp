@@ -60,7 +60,9 @@ std::string step_text(std::int64_t step) { return "step " + std::to_string(step)
 }  // namespace
 
 std::int64_t training_samples(const RunConfig& config) {
-  return corpus::Loader(training_loader(config, 1, comm::solo())).samples();
+  return base::within("data.train", [&] {
+    return corpus::Loader(training_loader(config, 1, comm::solo())).samples();
+  });
 }
 
 Trainer::Trainer(const RunConfig& config, const std::filesystem::path& folder,
@@ -83,11 +85,14 @@ Trainer::Trainer(const RunConfig& config, const std::filesystem::path& folder,
   comm::together(ranks_, [&] {
     if (ranks_.is_root()) files_.emplace(folder);
     state_.emplace(config_, plan_.micro_batch, seating_.place, arena_);
-    loader_.emplace(training_loader(config_, plan_.micro_batch, ranks_));
+    base::within("data.train",
+                 [&] { loader_.emplace(training_loader(config_, plan_.micro_batch, ranks_)); });
     config_ = config_.with_epochs(loader_->samples());
     if (config_.data.validation.empty()) return;
-    validation_loader_.emplace(corpus::sequential_loader(
-        config_.data, config_.data.validation, config_.model.vocab_size, plan_.micro_batch));
+    base::within("data.validation", [&] {
+      validation_loader_.emplace(corpus::sequential_loader(
+          config_.data, config_.data.validation, config_.model.vocab_size, plan_.micro_batch));
+    });
   });
   require_one_run();
   exchange_.emplace(open_channel(), state_->model.parameters(), config_.parallel.reduction);
@@ -280,7 +285,7 @@ void Trainer::validate(Watchdog& watchdog) {
 }
 
 void Trainer::finish(Watchdog& watchdog) {
-  report_saves(saver_.wait());
+  finish_saves();
   if (validation_due()) validate(watchdog);
   if (!files_) return;
   files_->metrics->write(MetricsEvent::end, step_);
@@ -291,7 +296,7 @@ void Trainer::finish(Watchdog& watchdog) {
 
 void Trainer::stop(int signal) {
   save();
-  report_saves(saver_.wait());
+  finish_saves();
   if (files_) files_->metrics->sync();
   throw comm::SharedError(base::ErrorKind::stopped,
                           "stopped at step " + std::to_string(step_) + " by signal " +

@@ -80,6 +80,7 @@ class Trainer {
   void record(const StepReport& report, double seconds);
   void save();
   void collect_master();
+  void finish_saves();
   void report_saves(const std::vector<checkpoint::SaveOutcome>& outcomes);
   void validate(Watchdog& watchdog);
   bool validation_due() const;

@@ -26,15 +26,15 @@ RunConfig config_of(const checkpoint::LoadedCheckpoint& loaded) {
                                        (loaded.folder() / checkpoint::kManifestName).string());
 }
 
-/// A model that computes something else from the same weights must be allowed by name.
+/// A model that computes something else from the same weights must be allowed by name. `otherwise`
+/// says how.
 void check_model(const RunConfig& saved, const RunConfig& now,
-                 std::span<const std::string> allow_change) {
+                 std::span<const std::string> allow_change, const char* otherwise) {
   for (const base::ConfigDifference& change : model_changes(saved, now)) {
     if (checkpoint::is_allowed(change.key, allow_change)) continue;
-    throw base::Error(base::ErrorKind::checkpoint,
-                      "the checkpoint was trained with " + change.key + "=" + change.left +
-                          ", the config says " + change.right +
-                          "; allow it with start.allow_change, or use another run folder");
+    throw base::Error(base::ErrorKind::checkpoint, "the checkpoint was trained with " + change.key +
+                                                       "=" + change.left + ", the config says " +
+                                                       change.right + "; " + otherwise);
   }
 }
 
@@ -103,7 +103,6 @@ void Trainer::begin() {
   }
   comm::together(ranks_, [&] {
     if (!files_) return;
-    base::write_file_atomically(folder_ / "config.json", base::config_text(config_));
     for (const std::string& warning : store_.prepare(checkpoint_bytes)) base::log_warning(warning);
   });
   if (const auto newest = newest_checkpoint()) {
@@ -117,6 +116,9 @@ void Trainer::begin() {
       }
     });
   }
+  comm::together(ranks_, [&] {  // now that this config is known to fit what stands in the folder
+    if (files_) base::write_file_atomically(folder_ / "config.json", base::config_text(config_));
+  });
   state_->model.parameters().refresh_compute(stream_);
   if (files_) {
     if (const std::string text = device_text(config_, stream_.device()); !text.empty()) {
@@ -152,7 +154,8 @@ void Trainer::log_start() {
 
 void Trainer::start_from_checkpoint() {
   const checkpoint::LoadedCheckpoint loaded = checkpoint::load(config_.start.checkpoint);
-  check_model(config_of(loaded), config_, config_.start.allow_change);
+  check_model(config_of(loaded), config_, config_.start.allow_change,
+              "allow it with start.allow_change");
   const auto report =
       checkpoint::load_parameters(loaded, state_->model.parameters(), config_.start.allow_change);
   if (files_) {
@@ -186,7 +189,9 @@ std::optional<checkpoint::LoadedCheckpoint> Trainer::newest_checkpoint() {
 
 void Trainer::resume(const checkpoint::LoadedCheckpoint& loaded) {
   const RunConfig saved = config_of(loaded);
-  check_model(saved, config_, {});
+  check_model(saved, config_, {},
+              "use another run folder; to go on there from these weights name this one in "
+              "start.checkpoint and the change in start.allow_change");
   checkpoint::load_parameters(loaded, state_->model.parameters());
   restore(loaded);
   saved_step_ = step_;
@@ -319,6 +324,22 @@ void Trainer::collect_master() {
     ranks_.collect(stream_, whole, set.flat_master().rows(offset, part));
     offset += part;
   }
+}
+
+/// What a run ends with must be on the disk.
+void Trainer::finish_saves() {
+  std::vector<checkpoint::SaveOutcome> outcomes = saver_.wait();
+  if (outcomes.empty() || !outcomes.back().error || outcomes.back().step != step_) {
+    return report_saves(outcomes);
+  }
+  const base::Error error = *outcomes.back().error;
+  outcomes.pop_back();
+  report_saves(outcomes);
+  const std::string message = std::string("the run ends without its last checkpoint: ") +
+                              error.what() + "; the same command line then goes on";
+  // A rank that is lost is known to those only that waited for it.
+  if (error.kind() == base::ErrorKind::hang) throw base::Error(error.kind(), message);
+  throw comm::SharedError(error.kind(), message);
 }
 
 void Trainer::report_saves(const std::vector<checkpoint::SaveOutcome>& outcomes) {

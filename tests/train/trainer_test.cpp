@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <regex>
 
+#include "base/durable_file.h"
 #include "support/ask_to_stop.h"
 #include "support/temporary_folder.h"
 #include "train/train_fixture.h"
@@ -127,6 +129,37 @@ TEST_F(TrainerTest, SignalSavesAndTheNextRunGoesOn) {
   }
   Trainer trainer(run_config, folder("stopped"));
   EXPECT_EQ(trainer.steps_done(), 1);
+}
+
+TEST_F(TrainerTest, ARunThatCannotSaveItsEndSaysSo) {
+  const RunConfig run_config = config();
+  run(run_config, "straight");
+  for (const bool stopped : {false, true}) {
+    const std::string name = stopped ? "stopped" : "ended";
+    base::set_disk_fault_hook([&](base::DiskCall, const std::filesystem::path& path) {
+      const bool last =
+          path.string().find(stopped ? "step_00000001" : "step_00000012") != std::string::npos;
+      return last ? base::DiskFault{.error = ENOSPC} : base::DiskFault{};
+    });
+    {
+      Trainer trainer(run_config, folder(name));
+      if (stopped) support::ask_to_stop(signals_, SIGUSR1);
+      try {
+        trainer.run(signals_, watchdog_);
+        FAIL() << "expected an error";
+      } catch (const base::Error& error) {
+        EXPECT_EQ(error.kind(), base::ErrorKind::disk);
+        EXPECT_NE(std::string(error.what()).find("without its last checkpoint"), std::string::npos)
+            << error.what();
+      }
+    }
+    base::set_disk_fault_hook({});
+    EXPECT_EQ(metrics(name).find(R"("event":"end")"), std::string::npos);
+    if (stopped) continue;  // the fixture's signals still ask
+    run(run_config, name);
+    EXPECT_EQ(tensors(name, 12), tensors("straight", 12));
+    EXPECT_EQ(metrics(name), metrics("straight"));
+  }
 }
 
 TEST_F(TrainerTest, SwapLateInTheRunTakesOverStepAndMoments) {
