@@ -62,6 +62,7 @@ void import_tokenizer(const fs::path& folder, const fs::path& out, std::int64_t 
 }
 
 void run_import(const ImportOptions& options) {
+  checkpoint::require_no_checkpoints(options.out);
   const hf::ForeignModel foreign(options.folder);
   const train::RunConfig config = run_config_of(foreign.config(), options.folder, options.out);
   {
@@ -110,7 +111,8 @@ void add_import(CLI::App& program) {
       "          ssmax swap runs/gpt2 --out runs/gpt2_ssmax --model.normalizer.kind=ssmax");
   auto options = std::make_shared<ImportOptions>();
   command->add_option("FOLDER", options->folder, "config.json and safetensors")->required();
-  command->add_option("--out", options->out, "Run folder of the checkpoint")->required();
+  command->add_option("--out", options->out, "Run folder of the checkpoint; must hold none yet")
+      ->required();
   command->callback([options] { run_import(*options); });
 }
 

@@ -32,6 +32,7 @@ void check_only_normalizer(const train::RunConfig& before, const train::RunConfi
 }
 
 void run_swap(const CLI::App& command, const SwapOptions& options) {
+  checkpoint::require_no_checkpoints(options.out);
   const checkpoint::LoadedCheckpoint loaded = checkpoint::load(options.checkpoint);
   const std::vector<std::string> overrides = overrides_of(command);
   std::vector<std::string> all = {"--start.checkpoint=" + options.checkpoint,
@@ -83,7 +84,8 @@ void add_swap(CLI::App& program) {
   auto options = std::make_shared<SwapOptions>();
   command->add_option("CHECKPOINT", options->checkpoint, "A checkpoint or a run's folder")
       ->required();
-  command->add_option("--out", options->out, "Run folder of the new checkpoint")->required();
+  command->add_option("--out", options->out, "Run folder of the new checkpoint; must hold none yet")
+      ->required();
   command->callback([command, options] { run_swap(*command, *options); });
 }
 

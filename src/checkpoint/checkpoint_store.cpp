@@ -149,6 +149,14 @@ std::int64_t step_of_folder_name(const std::string& name) {
   return whole && step_folder_name(step) == name ? step : -1;
 }
 
+void require_no_checkpoints(const fs::path& run_folder) {
+  const std::vector<fs::path> found = step_folders(run_folder);
+  if (found.empty()) return;
+  throw base::Error(base::ErrorKind::usage, run_folder.string() + " holds checkpoints already (" +
+                                                found.front().filename().string() +
+                                                "); choose another folder or remove it");
+}
+
 std::vector<fs::path> step_folders(const fs::path& run_folder) {
   std::vector<fs::path> folders;
   for (const fs::path& path : entries(checkpoints_folder(run_folder))) {

@@ -82,6 +82,9 @@ std::int64_t step_of_folder_name(const std::string& name);
 /// The step folders of a run, newest first; empty when there are none.
 std::vector<std::filesystem::path> step_folders(const std::filesystem::path& run_folder);
 
+/// Error(usage) where a folder holds checkpoints: for what makes a run of its own there.
+void require_no_checkpoints(const std::filesystem::path& run_folder);
+
 /// Writes the checkpoints of one run. The caller, or rank 0 of several, holds the run's lock.
 class CheckpointStore {
  public:

@@ -70,6 +70,13 @@ TEST_F(CheckpointStoreTest, replaces_the_same_step) {
   expect_holds(load(run_.path()), other);
 }
 
+TEST_F(CheckpointStoreTest, a_folder_with_checkpoints_is_none_for_another_run) {
+  require_no_checkpoints(run_.path());
+  require_no_checkpoints(run_.path() / "not_there_yet");
+  store_.save(tiny_.manifest(10), tiny_.files());
+  EXPECT_THROW(require_no_checkpoints(run_.path()), base::Error);
+}
+
 TEST_F(CheckpointStoreTest, prepare_removes_what_dead_runs_left_and_nothing_else) {
   store_.prepare(0);
   store_.save(tiny_.manifest(10), tiny_.files());
