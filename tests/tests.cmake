@@ -154,6 +154,8 @@ if(Python3_FOUND)
   ssmax_script_test(app.reproduce TIMEOUT 600 LABELS app scripts
                     COMMAND tests/app/reproduce_test.py $<TARGET_FILE:ssmax>
                             ${CMAKE_BINARY_DIR}/reproduce_tiny)
+  ssmax_script_test(faults.wrong_input TIMEOUT 120 LABELS faults
+                    COMMAND tests/faults/wrong_input_test.py $<TARGET_FILE:ssmax>)
   # The long form is scripts/kill_test.py alone: 200 kills.
   ssmax_script_test(faults.kill TIMEOUT 200 LABELS faults
                     COMMAND scripts/kill_test.py $<TARGET_FILE:ssmax> --kills 12 --seed 1)

@@ -4,6 +4,31 @@
 
 namespace ssmax::app {
 
+namespace {
+
+/// `name` stands in the help: INT:POSITIVE.
+CLI::Validator number_check(const char* name, const char* expected, bool (*holds)(double)) {
+  return CLI::Validator(
+      [expected, holds](const std::string& text) {
+        double number = 0.0;
+        const bool is_number = CLI::detail::lexical_cast(text, number);
+        if (is_number && holds(number)) return std::string();
+        return std::string(expected).append(", found ").append(text);
+      },
+      name);
+}
+
+}  // namespace
+
+CLI::Validator positive_number() {
+  return number_check("POSITIVE", "must be above 0", [](double number) { return number > 0.0; });
+}
+
+CLI::Validator non_negative_number() {
+  return number_check("NONNEGATIVE", "must be at least 0",
+                      [](double number) { return number >= 0.0; });
+}
+
 std::vector<std::string> overrides_of(const CLI::App& command) {
   std::vector<std::string> overrides;
   for (const std::string& argument : command.remaining(true)) {

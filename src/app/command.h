@@ -10,6 +10,10 @@ namespace ssmax::app {
 /// Throws Error(usage) for anything else.
 std::vector<std::string> overrides_of(const CLI::App& command);
 
+/// Checks of numbers. CLI11's own show the largest double as the upper bound.
+CLI::Validator positive_number();
+CLI::Validator non_negative_number();
+
 /// One per subcommand: adds it to the program; its callback runs it and throws base::Error.
 void add_train(CLI::App& program);
 void add_swap(CLI::App& program);

@@ -73,7 +73,7 @@ void add_export(CLI::App& program) {
   command->add_option("--tokenizer", options->tokenizer,
                       "bytes, a folder or a tokenizer.json; default the one of the training data");
   command->add_option("--file-gigabytes", options->file_gigabytes, "Size that splits the weights")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
   command
       ->add_option("--temperature", options->temperature,

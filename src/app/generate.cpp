@@ -52,15 +52,15 @@ void add_generate(CLI::App& program) {
       ->required();
   command->add_option("--prompt", options->prompt, "Text to continue; default none");
   command->add_option("--tokens", options->tokens, "At most so many new tokens")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
   command
       ->add_option("--temperature", options->sampling.temperature,
                    "Divides the logits; 0 takes the most likely token")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative_number())
       ->capture_default_str();
   command->add_option("--top-k", options->sampling.top_k, "Only the k most likely; 0 = all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative_number())
       ->capture_default_str();
   command
       ->add_option("--top-p", options->sampling.top_p,

@@ -1,6 +1,8 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
+#include <iostream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,7 +27,8 @@ const char kDescription[] =
     "can swap: Softmax, Scalable-Softmax (SSMax), Self-Adjust Softmax and others.\n"
     "\n"
     "Start with:  ssmax prepare text.txt --tokenizer bytes --out data/mine\n"
-    "             ssmax train configs/quickstart/ssmax.json --data.train=data/mine/train_*.bin\n"
+    "             ssmax train configs/quickstart/ssmax.json --data.train=data/mine/train_*.bin \\\n"
+    "                 --data.validation= --out runs/mine\n"
     "             ssmax normalizers\n";
 
 void add_commands(CLI::App& program) {
@@ -76,14 +79,28 @@ int run(int argc, char** argv) {
   return 0;
 }
 
+/// What was printed must have arrived: a full disk shows when the buffers are written.
+void finish_output() {
+  std::cout.flush();
+  if (std::cout && std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  throw base::Error(base::ErrorKind::disk, "cannot write to standard output; is the disk full?");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  // A file that outgrows the limit of the process is an error of the call that writes it.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
-    return run(argc, argv);
+    const int code = run(argc, argv);
+    finish_output();
+    return code;
   } catch (const base::Error& error) {
     std::fprintf(stderr, "ssmax: %s\n", error.what());
     return app::exit_code(error.kind());
+  } catch (const std::filesystem::filesystem_error& error) {
+    std::fprintf(stderr, "ssmax: %s\n", error.what());
+    return app::exit_code(base::ErrorKind::disk);
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr,
                  "ssmax: out of memory; lower training.micro_batch_sequences or use "

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "app/command.h"
 #include "base/format.h"
 #include "base/progress.h"
 #include "corpus/prepare.h"
@@ -85,7 +86,7 @@ void add_prepare(CLI::App& program) {
       ->capture_default_str();
   command->add_option("--threads", options->prepare.threads, "0: all cores")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(non_negative_number());
   command->footer(
       "Writes train_000000.bin, ..., val_000000.bin, ..., manifest.json and tokenizer.json. The\n"
       "end-of-text token stands in front of each document. The output depends on the inputs and\n"

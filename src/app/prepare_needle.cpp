@@ -117,10 +117,10 @@ void add_prepare_needle(CLI::App& program) {
       ->add_option("--sequence-length", options->sequence_length,
                    "Tokens of the longest examples; all lengths below are as likely")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command->add_option("--examples", options->examples, "How many")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command->add_option("--seed", options->seed, "Of needles, texts, lengths and depths")
       ->capture_default_str();
   command->footer(

@@ -165,7 +165,8 @@ Manifest prepare(const Tokenizer& tokenizer, const PrepareOptions& options,
   path out = std::filesystem::absolute(options.out).lexically_normal();
   if (!out.has_filename()) out = out.parent_path();
   const path partial = out.string() + ".partial";
-  std::filesystem::remove_all(partial);  // of a run that was interrupted
+  std::error_code ignored;  // what stands in the way shows when the folder is made
+  std::filesystem::remove_all(partial, ignored);  // of a run that was interrupted
   base::create_folders(partial);
 
   const TokenType type = token_type_for(tokenizer.vocab_size());

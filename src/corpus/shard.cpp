@@ -149,6 +149,11 @@ std::vector<std::filesystem::path> expand_globs(const std::vector<std::string>& 
     // glob() sorts by the locale; the order of the shards must not depend on it.
     std::sort(names.begin(), names.end());
     for (const std::string& name : names) {
+      if (std::filesystem::is_directory(name)) {
+        throw Error(ErrorKind::data,
+                    name + " is a folder, expected files; name those in it, such as " +
+                        (std::filesystem::path(name) / "train_*.bin").string());
+      }
       if (!seen.insert(std::filesystem::weakly_canonical(name)).second) {
         throw Error(ErrorKind::data, name + " is named twice by the list of files");
       }

@@ -43,6 +43,24 @@ std::string hash_of(const std::vector<Shard>& shards) {
   return hasher.hex();
 }
 
+/// Where a manifest beside the shards says how many token ids there are, a vocabulary that is too
+/// small shows at once and not at the first id beyond it.
+void check_vocabulary(std::span<const std::filesystem::path> files, std::int64_t vocab_size) {
+  std::filesystem::path checked;
+  for (const std::filesystem::path& file : files) {
+    const std::filesystem::path folder = file.parent_path();
+    if (&file != &files.front() && folder == checked) continue;
+    checked = folder;
+    const std::optional<Manifest> manifest = read_manifest(folder);
+    if (!manifest || manifest->vocab_size <= vocab_size) continue;
+    throw base::Error(base::ErrorKind::data,
+                      (folder / kManifestName).string() + ": the shards are of a vocabulary of " +
+                          std::to_string(manifest->vocab_size) + " tokens, the model has " +
+                          std::to_string(vocab_size) +
+                          "; set model.vocab_size to at least that, or name other shards");
+  }
+}
+
 }  // namespace
 
 ShardSamples::ShardSamples(std::span<const std::filesystem::path> files,
@@ -51,6 +69,7 @@ ShardSamples::ShardSamples(std::span<const std::filesystem::path> files,
     : sequence_length_(sequence_length), vocab_size_(vocab_size), end_of_text_(end_of_text) {
   allow_open_files(files.size());
   for (const std::filesystem::path& path : files) shards_.emplace_back(path);
+  check_vocabulary(files, vocab_size_);
   for (const Shard& shard : shards_) tokens_ += shard.tokens();
   if (end_of_text_ < 0) end_of_text_ = default_end_of_text(shards_.front());
   if (cut == Cut::stream) {

@@ -72,6 +72,12 @@ std::int32_t sample_token(std::span<const float> logits, const SamplingOptions& 
 KvDecoder::KvDecoder(const Model& model, std::int64_t batch, std::int64_t capacity, Arena& arena,
                      std::int64_t chunk)
     : model_(model), batch_(batch), capacity_(capacity) {
+  const std::int64_t positions = model.config().max_position_embeddings;
+  if (model.config().position.kind == PositionKind::learned && capacity > positions) {
+    throw base::Error(base::ErrorKind::usage,
+                      "the model learned positions for " + std::to_string(positions) + " tokens, " +
+                          std::to_string(capacity) + " are asked for; take fewer");
+  }
   const std::int64_t longest = std::min(chunk, capacity);
   for (std::int64_t length = longest;; length = std::max<std::int64_t>(1, length / 4)) {
     passes_.emplace_back(model.config(), model.attention_row_values(),

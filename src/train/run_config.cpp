@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/text.h"
 #include "checkpoint/load.h"
 #include "device/gpus.h"
 
@@ -42,6 +43,23 @@ void resolve_initial_scales(RunConfig& config) {
   base::override_config(config, keys);
 }
 
+/// A misspelled key would allow nothing.
+void check_allowed_changes(const RunConfig& config) {
+  const base::JsonValue model = base::config_json(config.model);
+  std::vector<std::string> keys = {"model"};
+  for (const base::JsonMember& member : model.members) keys.push_back("model." + member.key);
+  const std::vector<std::string_view> names(keys.begin(), keys.end());
+  for (const std::string& allowed : config.start.allow_change) {
+    const auto is_below = [&](const std::string& key) {
+      return allowed == key || (key != "model" && allowed.starts_with(key + "."));
+    };
+    if (std::ranges::any_of(keys, is_below)) continue;
+    throw base::FieldError("start.allow_change",
+                           "\"" + allowed + "\" is no key of a model, did you mean \"" +
+                               std::string(base::nearest(allowed, names)) + "\"?");
+  }
+}
+
 }  // namespace
 
 void RunConfig::validate() const {
@@ -55,6 +73,10 @@ void RunConfig::validate() const {
   if (start.model == ModelSource::checkpoint && start.checkpoint.empty()) {
     throw base::FieldError("start.model", "checkpoint needs start.checkpoint");
   }
+  if (start.continue_run && start.checkpoint.empty()) {
+    throw base::FieldError("start.continue_run", "needs start.checkpoint");
+  }
+  check_allowed_changes(*this);
   const std::int64_t positions = model.max_position_embeddings;
   if (model.position.kind == model::PositionKind::learned && positions != 0 &&
       positions < data.sequence_length) {

@@ -194,6 +194,22 @@ TEST_F(LoaderTest, an_id_outside_of_the_vocabulary_is_an_error_of_next) {
   expect_contains(message, "vocabulary size 150");
 }
 
+TEST_F(LoaderTest, a_vocabulary_that_is_too_small_is_known_from_the_manifest) {
+  Manifest manifest;
+  manifest.vocab_size = options_.vocab_size + 1;
+  write_manifest(folder_ / "", manifest);
+  const std::string message = error_of(ErrorKind::data, [&] { Loader{options_}; });
+  expect_contains(message, "manifest.json");
+  expect_contains(message, "set model.vocab_size");
+  options_.vocab_size += 1;
+  Loader{options_};
+}
+
+TEST_F(LoaderTest, a_folder_is_no_shard) {
+  options_.files = {(folder_ / "").string()};
+  expect_contains(error_of(ErrorKind::data, [&] { Loader{options_}; }), "is a folder");
+}
+
 TEST_F(LoaderTest, a_shard_that_shrinks_during_the_run_is_an_error_of_next) {
   options_.order = Order::sequential;
   Loader loader(options_);

@@ -117,6 +117,16 @@ TEST(KvDecoder, AgreesWithTheFullForward) {
   }
 }
 
+TEST(KvDecoder, IsNoLongerThanTheLearnedPositions) {
+  ModelConfig config = small_config("softmax");
+  config.position.kind = PositionKind::learned;
+  config.max_position_embeddings = 8;
+  device::Arena arena;
+  const Model model(config, DType::f32, params::Gradients::none, arena);
+  KvDecoder(model, 1, 8, arena);
+  EXPECT_THROW(KvDecoder(model, 1, 9, arena), base::Error);
+}
+
 /// Cross-entropy of the decoder's logits must be the loss that forward() reports.
 TEST(KvDecoder, GivesTheLossesOfForward) {
   const ModelConfig config = small_config("ssmax");

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "app/bench/timing.h"
+#include "app/command.h"
 #include "base/checked.h"
 #include "base/errors.h"
 #include "device/parallel.h"
@@ -71,18 +72,17 @@ void add_bench(CLI::App& program) {
   std::string names;
   for (const BenchOp& op : kOps) names += std::string(names.empty() ? "" : ", ") + op.name;
   command->add_option("op", options->ops, "Ops to time (all): " + names);
-  command->add_option("--tokens", options->tokens, "Rows")->check(CLI::PositiveNumber);
+  command->add_option("--tokens", options->tokens, "Rows")->check(positive_number());
   command->add_option("--sequence-length", options->sequence_length, "Tokens of one sequence")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--hidden", options->hidden, "Width of the model")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
+  command->add_option("--hidden", options->hidden, "Width of the model")->check(positive_number());
   command->add_option("--intermediate", options->intermediate, "Width of the MLP")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command->add_option("--layers", options->layers, "Layers of the model of step")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--heads", options->heads, "Attention heads")->check(CLI::PositiveNumber);
+      ->check(positive_number());
+  command->add_option("--heads", options->heads, "Attention heads")->check(positive_number());
   command->add_option("--vocab", options->vocabulary, "Size of the vocabulary")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command->add_option("--dtype", options->dtype, "Activations")
       ->check(CLI::IsMember({"f32", "bf16"}));
   command->add_option("--architecture", options->architecture, "Of the model of step")
@@ -97,10 +97,10 @@ void add_bench(CLI::App& program) {
                    "several, each with every normalizer")
       ->check(CLI::IsMember({"auto", "on", "off"}));
   command->add_option("--rounds", options->rounds, "Steps of each normalizer")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   command->add_option("--seconds", options->seconds, "Time to spend on each op");
   command->add_option("--threads", options->threads, "CPU threads (0: all)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(non_negative_number());
   command->add_option("--device", options->device, "Where to run; a GPU has its own limits")
       ->check(CLI::IsMember({"cpu", "cuda"}));
   command->add_option("--json", options->json, "Write the results to this file too");

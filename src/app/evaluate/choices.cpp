@@ -195,11 +195,11 @@ void add_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation,
   auto options = std::make_shared<ChoiceOptions>();
   task->add_option("--data", options->data, "JSON Lines file of the questions")->required();
   task->add_option("--limit", options->limit, "Only the first so many; 0 = all")
-      ->check(CLI::NonNegativeNumber);
+      ->check(non_negative_number());
   task->add_option("--max-length", options->max_length,
                    "Longest context; what is longer loses its beginning; default the training "
                    "length")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   task->add_option("--tokenizer", options->tokenizer,
                    "bytes, a folder or a tokenizer.json; default the one beside the shards");
   task->add_flag("--items", options->items, "Write the log-likelihood of every item too");

@@ -28,6 +28,27 @@ constexpr std::string_view kName = "{name}";
                              : std::string()));
 }
 
+/// The result of each checkpoint needs a file of its own; asked before hours of work.
+void check_files(const Evaluation& evaluation, const ResultFile& result,
+                 const std::vector<std::string>& overrides) {
+  if (evaluation.checkpoints.size() == 1 || result.pattern.empty()) return;
+  if (result.pattern.find(kName) == std::string::npos) {
+    throw base::Error(base::ErrorKind::usage, "--json " + result.pattern +
+                                                  " would hold the results of " +
+                                                  std::to_string(evaluation.checkpoints.size()) +
+                                                  " checkpoints; put {name} into the file's name");
+  }
+  std::set<std::string> names;
+  for (const std::string& checkpoint : evaluation.checkpoints) {
+    const std::string name = config_of(checkpoint::load(checkpoint), overrides).name;
+    if (names.insert(name).second) continue;
+    throw base::Error(base::ErrorKind::usage, "two checkpoints are named " + name +
+                                                  ", so that their results would go to one file, " +
+                                                  result.of(name).string() +
+                                                  "; evaluate them one at a time");
+  }
+}
+
 }  // namespace
 
 void ResultFile::add_to(CLI::App& task) {
@@ -45,22 +66,11 @@ std::filesystem::path ResultFile::of(const std::string& name) const {
 void evaluate_each(const Evaluation& evaluation, const ResultFile& result, const Measure& measure) {
   const std::vector<std::string> overrides = overrides_of(*evaluation.command);
   const bool several = evaluation.checkpoints.size() > 1;
-  if (several && !result.pattern.empty() && result.pattern.find(kName) == std::string::npos) {
-    throw base::Error(base::ErrorKind::usage, "--json " + result.pattern +
-                                                  " would hold the results of " +
-                                                  std::to_string(evaluation.checkpoints.size()) +
-                                                  " checkpoints; put {name} into the file's name");
-  }
-  std::set<std::filesystem::path> written;
+  check_files(evaluation, result, overrides);
   for (const std::string& checkpoint : evaluation.checkpoints) {
     OpenModel open(checkpoint, overrides);
     const std::filesystem::path file = result.of(open.config.name);
-    if (!file.empty() && !written.insert(file).second) {
-      throw base::Error(base::ErrorKind::usage,
-                        "two checkpoints are named " + open.config.name +
-                            ", so that their results would go to one file, " + file.string() +
-                            "; evaluate them one at a time");
-    }
+    if (file.has_parent_path()) base::create_folders(file.parent_path());
     if (several) {
       std::printf("%s, %s\n", open.config.name.c_str(), open.loaded.folder().c_str());
     }

@@ -191,7 +191,7 @@ void add_normalizer_tasks(CLI::App& evaluate, const std::shared_ptr<Evaluation>&
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 40));
   fading->add_option("--sequences", options->sequences, "How many")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   fading->add_flag("--documents", options->documents, "Sequences that lie within one document");
   options->result.add_to(*fading);
   fading->callback([evaluation, options] {

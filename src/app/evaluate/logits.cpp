@@ -78,9 +78,9 @@ void add_logits_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& eval
   task->add_option("--out", options->out, "The safetensors file to write")->required();
   task->add_option("--sequence-length", options->sequence_length, "Tokens of a sequence")
       ->required()
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   task->add_option("--sequences", options->sequences, "How many")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
   task->callback([evaluation, options] {
     if (evaluation->checkpoints.size() != 1) {

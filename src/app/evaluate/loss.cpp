@@ -188,9 +188,9 @@ void add_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation,
   task->add_option("--data", options->data, "Token shards or globs; default data.validation");
   task->add_option("--sequence-length", options->sequence_length,
                    "Tokens of a sequence; default the training length")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   task->add_option("--sequences", options->sequences, "How many; default all")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   task->add_option("--tokenizer", options->tokenizer,
                    "For bits per byte: bytes, a folder or a tokenizer.json; default the one beside "
                    "the shards");

@@ -1,5 +1,8 @@
 #include "kernels/embedding/embedding.h"
 
+#include <string>
+
+#include "base/errors.h"
 #include "kernels/embedding/embedding_launch.h"
 
 namespace ssmax::kernels {
@@ -28,8 +31,14 @@ void embedding(Stream& stream, const Tensor& out, const ConstTensor& tokens,
   check_table(token_table, row_size(out), out.dtype(), "embedding: token_table");
   if (!position_table.empty()) {
     check_table(position_table, row_size(out), out.dtype(), "embedding: position_table");
-    require(first_position >= 0 && first_position + tokens.extent(1) <= position_table.extent(0),
-            "embedding: the sequence is longer than the table of learned positions");
+    require(first_position >= 0, "embedding: first_position must be at least 0");
+    const std::int64_t length = first_position + tokens.extent(1);
+    if (length > position_table.extent(0)) {
+      throw base::Error(base::ErrorKind::usage,
+                        "the model learned positions for " +
+                            std::to_string(position_table.extent(0)) + " tokens, a sequence of " +
+                            std::to_string(length) + " was asked for; take a shorter one");
+    }
   }
   launch<cpu::embedding, cuda::embedding>(stream, out, tokens, token_table, position_table,
                                           first_position);

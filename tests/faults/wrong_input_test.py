@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""What people do wrong: the exit code, and the words that say what was expected and found.
+
+    tests/faults/wrong_input_test.py PROGRAM
+
+Mistakes that would cost somebody a trained model or hours of work are told at once, and change no
+file. Needs the Python standard library only.
+"""
+
+import json
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+
+CONFIG = {
+    "name": "small",
+    "model": {"vocab_size": 257, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "hidden_size": 16, "intermediate_size": 32, "position": {"kind": "learned"}},
+    "data": {"train": ["data/train_*.bin"], "validation": ["data/val_*.bin"],
+             "sequence_length": 16},
+    "training": {"steps": 2, "batch_sequences": 2, "threads": 1},
+    "validation": {"batches": 1},
+}
+
+USAGE, DATA, CHECKPOINT, NUMERICS, DISK = 2, 3, 4, 6, 8
+
+# Arguments, exit code, words of the message.
+CASES = [
+    # Numbers and names of the command line
+    ("generate run --tokens -1", USAGE, ["--tokens: must be above 0, found -1"]),
+    ("generate run --top-k -1", USAGE, ["--top-k: must be at least 0, found -1"]),
+    ("evaluate run needle --haystack text --contexts abc", USAGE, ["must be above 0, found abc"]),
+    ("train small.json --start.continue_run=true", USAGE, ["start.continue_run",
+                                                          "needs start.checkpoint"]),
+    ('train small.json --start.checkpoint=run --start.allow_change=["model.normaliser"]', USAGE,
+     ["start.allow_change", "did you mean \"model.normalizer\""]),
+    # Data
+    ("train small.json --out new --data.train=none.bin", DATA, ["data.train", "none.bin"]),
+    ("train small.json --out new --data.validation=none.bin", DATA,
+     ["data.validation", "none.bin"]),
+    ("train small.json --out new --data.train=data", DATA, ["data.train", "data is a folder"]),
+    ("train small.json --out new --model.vocab_size=200", DATA,
+     ["vocabulary of 257 tokens", "the model has 200", "model.vocab_size"]),
+    ("prepare text/a.txt --out text/a.txt/data", DISK, ["Not a directory"]),
+    # Models that are there already
+    ("swap run --out run --model.normalizer.kind=ssmax", USAGE,
+     ["run holds checkpoints already (step_00000002)"]),
+    ("import exported --out run", USAGE, ["run holds checkpoints already"]),
+    ("train small.json --out run --model.normalizer.kind=ssmax"
+     ' --start.allow_change=["model.normalizer"] --start.checkpoint=run', CHECKPOINT,
+     ["model.normalizer.kind", "use another run folder"]),
+    ("train small.json --out new --start.checkpoint=run --model.normalizer.kind=ssmax", CHECKPOINT,
+     ["model.normalizer.kind", "start.allow_change"]),
+    ("evaluate run loss --model.normalizer.kind=ssmax", CHECKPOINT, ["ssmax swap"]),
+    # Results
+    ("evaluate run run loss --json {name}.json", USAGE, ["two checkpoints are named small"]),
+    ("evaluate run loss --json text/a.txt/x.json", DISK, ["text/a.txt", "Not a directory"]),
+    # Longer than the positions that were learned
+    ("evaluate run positions --sequence-length 32", USAGE, ["learned positions for 16 tokens"]),
+    ("generate run --tokenizer bytes --tokens 40", USAGE,
+     ["learned positions for 16 tokens", "41 are asked for"]),
+]
+
+
+class Test:
+    def __init__(self, program, folder):
+        self.program, self.folder, self.failures = program, folder, []
+
+    def run(self, *arguments, **options):
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        return subprocess.run([self.program, *arguments], text=True, cwd=self.folder, check=False,
+                              timeout=60, **options)
+
+    def make(self, *arguments):
+        result = self.run(*arguments)
+        if result.returncode != 0:
+            sys.exit(f"ssmax {' '.join(arguments)}: exit code {result.returncode}\n{result.stderr}")
+
+    def expect(self, what, result, code, words):
+        if result.returncode != code:
+            self.failures.append(f"{what}: exit code {result.returncode}, expected {code}\n"
+                                 f"{result.stderr}")
+        for word in words:
+            if word not in result.stderr:
+                self.failures.append(f"{what}: expected `{word}` in\n{result.stderr}")
+        if result.stdout:
+            self.failures.append(f"{what}: something was printed before\n{result.stdout}")
+
+    def files(self):
+        """Of the run, without what says that somebody was here."""
+        return {path: path.read_bytes() for path in (self.folder / "run").rglob("*")
+                if path.is_file() and path.name not in ("run.lock", "log.txt")}
+
+    @staticmethod
+    def limit_file_size():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))
+
+    def all(self):
+        (self.folder / "text").mkdir()
+        for name in "abcdefghij":
+            (self.folder / "text" / f"{name}.txt").write_text(f"A text named {name}. " * 40)
+        (self.folder / "small.json").write_text(json.dumps(CONFIG))
+        self.make("prepare", "text", "--validation-fraction", "0.3", "--out", "data")
+        self.make("train", "small.json", "--out", "run")
+        self.make("export", "run", "--out", "exported")
+        before = self.files()
+        for command, code, words in CASES:
+            self.expect(command, self.run(*command.split()), code, words)
+        if self.files() != before:
+            self.failures.append("the files of the run have changed")
+
+        with open("/dev/full", "w", encoding="ascii") as full:
+            self.expect("config --schema > /dev/full",
+                        self.run("config", "--schema", stdout=full), DISK, ["standard output"])
+        self.expect("prepare with ulimit -f",
+                    self.run("prepare", "text", "--out", "much", preexec_fn=self.limit_file_size),
+                    DISK, ["much", "File too large"])
+        self.expect("train with ulimit -f",
+                    self.run("train", "small.json", "--out", "large",
+                             preexec_fn=self.limit_file_size),
+                    DISK, ["without its last checkpoint", "File too large"])
+        self.spoilt()
+
+    def spoilt(self):
+        """What ended a run stands in its log too."""
+        result = self.run("train", "small.json", "--out", "spoilt", "--optimizer.learning_rate=1e30",
+                          "--training.steps=100")
+        self.expect("train at 1e30", result, NUMERICS, ["lower optimizer.learning_rate"])
+        log = (self.folder / "spoilt" / "log.txt").read_text(encoding="utf-8")
+        if "lower optimizer.learning_rate" not in log:
+            self.failures.append(f"spoilt/log.txt does not say why the run ended\n{log}")
+
+
+def main():
+    program = str(pathlib.Path(sys.argv[1]).resolve())
+    with tempfile.TemporaryDirectory() as name:
+        test = Test(program, pathlib.Path(name))
+        test.all()
+    for failure in test.failures:
+        print(failure)
+    print(f"{len(CASES)} mistakes, {len(test.failures)} failures")
+    sys.exit(1 if test.failures else 0)
+
+
+if __name__ == "__main__":
+    main()
