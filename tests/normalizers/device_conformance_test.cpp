@@ -74,16 +74,16 @@ const std::vector<Scenario> kFusedScenarios = {
 const std::vector<Scenario> kManyKeysScenarios = {
     {"many keys",
      {.batch = 1,
-      .time = 70,
+      .time = 40,
       .heads = 2,
       .groups = 1,
       .head_size = 40,
-      .first_position = 560,
+      .first_position = 1030,
       .spare_keys = 9},
      Documents::several,
      Bias::none},
     {"many keys, wide",
-     {.batch = 1, .time = 40, .heads = 2, .groups = 2, .head_size = 128, .first_position = 600},
+     {.batch = 1, .time = 36, .heads = 2, .groups = 2, .head_size = 128, .first_position = 1000},
      Documents::one,
      Bias::alibi},
 };
@@ -175,6 +175,7 @@ TEST_P(DeviceNormalizer, FusedAgreesWithDouble) {
 }
 
 TEST_P(DeviceNormalizer, FusedOnManyKeysAgreesWithDouble) {
+  if (GetParam() == "entmax") GTEST_SKIP() << "goes by rows, however many keys there are";
   for_all(kManyKeysScenarios, [&](const auto&, const auto& normalizer, const auto& c) {
     const AttentionResult found = test::run_attention<Bf16>(
         normalizer, c, Run::forward_and_backward, 0.0, on_device(kEvenGap));
@@ -305,7 +306,7 @@ TEST(DeviceAccuracy, GradientOfTheScaleBeatsThatOfScaledQueries) {
   const AttentionShape one{.batch = 1, .time = 192, .heads = 2, .groups = 2, .head_size = 64};
   AttentionShape two = one;
   two.time = 64;
-  two.first_position = 560;
+  two.first_position = 1024;
   for (const auto& [passes, shape, better] :
        {std::tuple{"one pass", one, 5.0}, {"two passes", two, 100.0}}) {
     for (const double query_scale : {1.0, 3.0}) {

@@ -76,8 +76,9 @@ TEST(AttentionBackward, GoesTogetherWhereBlocksAreManyAndNotOfOneHead) {
   EXPECT_EQ(form(64, 12, 1024).blocks, 1);
   EXPECT_EQ(form(16, 12, 1024).blocks, 3);
   EXPECT_EQ(form(1, 2, 300).blocks, 3);
-  EXPECT_EQ(form(1, 12, 1024).form, BackwardForm::apart);
-  EXPECT_EQ(form(1, 12, 1024).blocks, 8);
+  EXPECT_EQ(form(4, 16, 4096).blocks, 8);
+  EXPECT_EQ(form(4, 15, 4096).form, BackwardForm::apart);
+  EXPECT_EQ(form(4, 15, 4096).blocks, 32);
 }
 
 }  // namespace

@@ -63,8 +63,8 @@ struct BackwardPlan {
 
 /// Enough blocks for two rounds of a large GPU's multiprocessors, two blocks each.
 inline constexpr std::int64_t kWantedBlocks = 512;
-/// Each block of a head has sums of its own, which are zeroed, added to and added up.
-inline constexpr std::int64_t kMostBlocksOfHead = 4;
+/// Each block of a head has sums of its own, of as many bytes as two dq, which are added up.
+inline constexpr std::int64_t kMostBlocksOfHead = 8;
 
 template <MonoidWeighting W, int kHeadSize>
 BackwardPlan backward_plan(const AttentionInputs& inputs) {
@@ -137,7 +137,7 @@ void fused_backward(Stream& stream, const AttentionGradients& gradients,
   const std::int64_t batch = inputs.q.batch;
   if constexpr (kBestForm<W> == BackwardForm::together) {
     if (plan.form == BackwardForm::together) {
-      if (!begins_sums(arguments.in, plan.blocks)) {
+      if (!begins_sums(arguments.in)) {
         device::fill_zero(stream, Tensor(scratch.query_sums, DType::f32, {4 * scratch.sums_count},
                                          stream.device()));
       }

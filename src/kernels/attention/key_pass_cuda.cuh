@@ -39,11 +39,6 @@ struct KeyTile {
   __device__ static int first_head(const DeviceInputs<T>& in) {
     return group() * in.heads_per_group;
   }
-  /// The first tile of queries that sees keys.
-  template <class T>
-  __device__ int first_query(const DeviceInputs<T>& in, int queries) const {
-    return larger(0, key - in.first_position) / queries * queries;
-  }
 };
 
 /// A tile of queries: those from t on of a head of the group.
@@ -185,7 +180,8 @@ class KeyPass {
   }
 
   __device__ int first_query() const {
-    return tile_.first_query(a_.in, kTogether ? kSummedQueries : kQueries);
+    constexpr int kAtOnce = kTogether ? kSummedQueries : kQueries;
+    return first_query_tile(a_.in, tile_.key, kAtOnce) * kAtOnce;
   }
   /// After the last query that sees any of the keys. Every warp finds it for itself.
   __device__ int query_end() const {
@@ -302,7 +298,7 @@ class KeyPass {
     float* row_sums = Sums::row_sums(tile) + Sums::row() + (second ? 16 : 0) + place_.row;
     typename Sums::Part dq;
     float sums[4] = {};
-    if (begins_sums(a_.in, gridDim.z) && tile_.key == 0) {
+    if (begins_sums(a_.in) && tile_.key < static_cast<int>(gridDim.z) * kKeys) {
       clear(dq);
     } else {
       Sums::load(dq, tile);

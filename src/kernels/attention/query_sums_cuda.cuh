@@ -22,6 +22,7 @@ inline constexpr int kSummedQueries = 64;
 template <class Shape>
 struct QuerySums {
   static constexpr int kD = Shape::kD;
+  static constexpr int kKeys = Shape::kKeys;
   static constexpr int kThreads = Shape::kThreads;
   static constexpr int kM = 2;  // a warp has 32 x 32 of them
   static constexpr int kColumns = 32;
@@ -71,10 +72,17 @@ struct QuerySums {
 /// Tiles of sums of a sequence.
 HD constexpr int summed_tiles(int time) { return (time + kSummedQueries - 1) / kSummedQueries; }
 
-/// Whether the first tile of keys meets every query, and so need not find zeros to add to.
+/// Whether the first tile of keys of a block meets every query that its later ones meet, and so
+/// need not find zeros to add to.
 template <class T>
-HD bool begins_sums(const DeviceInputs<T>& in, std::int64_t splits) {
-  return splits == 1 && in.first_key == nullptr;
+HD bool begins_sums(const DeviceInputs<T>& in) {
+  return in.first_key == nullptr;
+}
+
+/// The first tile of queries, of `queries` each, that sees keys from `key` on.
+template <class T>
+__device__ int first_query_tile(const DeviceInputs<T>& in, int key, int queries) {
+  return larger(0, key - in.first_position) / queries;
 }
 
 /// The index of a tile of sums (splits, B, H, tiles).
@@ -192,6 +200,11 @@ __global__ void __launch_bounds__(Sums::kThreads)
   const QueryTile tile(a.in, kSummedQueries);
   const int tiles = summed_tiles(a.in.time);
   const auto batch = static_cast<int>(gridDim.y);
+  // Blocks whose keys come after the queries have no sums of them; the first has.
+  while (first_query_tile(a.in, (splits - 1) * Sums::kKeys, kSummedQueries) * kSummedQueries >
+         tile.t) {
+    --splits;
+  }
   const auto sums_of = [&](int split) {
     return Sums::tile(a.query_sums, SumTile{split, tile.b, tile.h, tile.t / kSummedQueries}.index(
                                         batch, a.in.heads, tiles));
