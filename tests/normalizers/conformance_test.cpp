@@ -154,13 +154,12 @@ TEST_P(Normalizer, Fp32AgreesWithDouble) {
 }
 
 // Operands are the same and sums are fp32, so what remains is one rounding of the result to eight
-// bits, at most 2^-9, and nothing in dc and the gradients of row scales, which stay fp32. The
-// sink's gradient reads the rounded output, and its sum over rows cancels some.
+// bits, at most 2^-9, and nothing in dc and the gradients of row scales and sinks, which stay fp32.
 TEST_P(Normalizer, Bf16AgreesWithDouble) {
   for_all(kTiledScenarios, [](const auto&, const auto& normalizer, const auto& c) {
     test::expect_close(test::run_attention<Bf16>(normalizer, c),
                        test::run_attention<double>(normalizer, c), normalizer.parameters(),
-                       {2e-3, 2e-3, 5e-5, 1e-2});
+                       {2e-3, 2e-3, 5e-5, 5e-5});
   });
 }
 

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <span>
+#include <vector>
 
 #include "device/parallel.h"
 #include "kernels/attention/attention_reference.h"
@@ -13,11 +15,9 @@ namespace ssmax::kernels::cpu {
 
 template <Weighting W>
 float head_value(const ConstTensor& parameter, std::int64_t h, const W& weighting) {
-  if constexpr (MonoidWeighting<W>) {
-    if constexpr (W::kHeadParameter) {
-      return parameter.empty() ? static_cast<float>(weighting.head_constant())
-                               : parameter.data<float>()[h];
-    }
+  if constexpr (HeadWeighting<W>) {
+    return parameter.empty() ? static_cast<float>(weighting.head_constant())
+                             : parameter.data<float>()[h];
   }
   return 0.0F;
 }
@@ -168,8 +168,8 @@ void tiled_forward(const ForwardCall<W>& call) {
 template <Weighting W>
 struct BackwardCall {
   const AttentionGradients& gradients;
+  std::span<double> head_sums;  ///< (B, H) of the head parameter's gradient, or empty
   const ConstHeadsView& dout;
-  const ConstHeadsView& out;
   const AttentionSaved& saved;
   const AttentionInputs& inputs;
   const ConstTensor& head_parameter;
@@ -234,7 +234,15 @@ void backward_tile(const BackwardCall<W>& call, const BackwardScratch& s,
     float* g = s.g + r * shape.stride;
     float* x_row = x + queries.first[r];
     scale_row(x_row, x_row, n, tile_scale(inputs, first_row + r), row_bias(inputs, h, n));
-    frozen[r] = differentiate_row(x_row, g + queries.first[r], s.e, n, row, head, call.weighting);
+    const RowSums sums =
+        differentiate_row(x_row, g + queries.first[r], s.e, n, row, head, call.weighting);
+    frozen[r] = sums.frozen;
+    if constexpr (HeadWeighting<W>) {
+      if (!call.head_sums.empty()) {
+        call.head_sums[static_cast<std::size_t>(b * inputs.q.heads + h)] +=
+            call.weighting.head_gradient(row, sums.d, head);
+      }
+    }
     clear_masked(x, queries, r);
     clear_masked(g, queries, r);
   }
@@ -294,33 +302,15 @@ void backward_task(const BackwardCall<W>& call, std::int64_t b, std::int64_t gro
   }
 }
 
-/// gradient_h += sum of the weighting's head_gradient over all rows of the head, in their order.
-template <class T, Weighting W>
-void head_parameter_backward(const Tensor& gradient, const BackwardCall<W>& call) {
-  if constexpr (MonoidWeighting<W>) {
-    if constexpr (W::kHeadParameter) {
-      if (gradient.empty()) return;
-      using Real = device::Accumulator<T>;
-      const ConstHeadsView& q = call.inputs.q;
-      device::parallel_for(q.heads, 1, [&](std::int64_t h, std::int64_t) {
-        const Real head = call.head_parameter.template data<Real>()[h];
-        double sum = 0;
-        for (std::int64_t index = 0; index < q.batch * q.time; ++index) {
-          const std::int64_t b = index / q.time;
-          const std::int64_t t = index % q.time;
-          const Real* values = call.saved.rows.template data<Real>() +
-                               ((b * q.heads + h) * q.time + t) * W::kRowValues;
-          const T* dout = call.dout.template at<T>(b, t, h);
-          const T* out = call.out.template at<T>(b, t, h);
-          Real d = 0;
-          for (std::int64_t i = 0; i < q.head_size; ++i) {
-            d += static_cast<Real>(dout[i]) * static_cast<Real>(out[i]);
-          }
-          sum += call.weighting.head_gradient(call.weighting.load(values, 1), d, head);
-        }
-        gradient.data<Real>()[h] += static_cast<Real>(sum);
-      });
-    }
+/// gradient_h += the sums of head h (B, H) over the sequences, in their order.
+template <class Real>
+void add_head_sums(const Tensor& gradient, std::span<const double> sums) {
+  if (sums.empty()) return;
+  const auto heads = static_cast<std::size_t>(gradient.elements());
+  for (std::size_t h = 0; h < heads; ++h) {
+    double sum = 0;
+    for (std::size_t i = h; i < sums.size(); i += heads) sum += sums[i];
+    gradient.data<Real>()[h] += static_cast<Real>(sum);
   }
 }
 
@@ -355,19 +345,24 @@ void attention_backward(Stream& /*stream*/, const AttentionGradients& gradients,
                         const ConstHeadsView& out, const AttentionSaved& saved,
                         const AttentionInputs& inputs, const ConstTensor& head_parameter,
                         const W& weighting) {
-  const BackwardCall<W> call{gradients, dout, out, saved, inputs, head_parameter, weighting};
+  std::vector<double> sums;
+  if (!head_gradient.empty()) {
+    sums.resize(static_cast<std::size_t>(inputs.q.batch * inputs.q.heads));
+  }
+  const BackwardCall<W> call{gradients, sums, dout, saved, inputs, head_parameter, weighting};
   switch (inputs.q.storage.dtype()) {
     case DType::f64:
-      reference::attention_backward(gradients, dout, out, saved, inputs, head_parameter, weighting);
-      head_parameter_backward<double>(head_gradient, call);
+      reference::attention_backward(gradients, sums, dout, out, saved, inputs, head_parameter,
+                                    weighting);
+      add_head_sums<double>(head_gradient, sums);
       break;
     case DType::bf16:
       tiled_backward<device::Bf16>(call);
-      head_parameter_backward<device::Bf16>(head_gradient, call);
+      add_head_sums<float>(head_gradient, sums);
       break;
     default:
       tiled_backward<float>(call);
-      head_parameter_backward<float>(head_gradient, call);
+      add_head_sums<float>(head_gradient, sums);
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "device/parallel.h"
@@ -26,10 +27,8 @@ struct Query {
 
 template <Weighting W>
 double head_value(const ConstTensor& parameter, std::int64_t h, const W& weighting) {
-  if constexpr (MonoidWeighting<W>) {
-    if constexpr (W::kHeadParameter) {
-      return parameter.empty() ? weighting.head_constant() : parameter.data<double>()[h];
-    }
+  if constexpr (HeadWeighting<W>) {
+    return parameter.empty() ? weighting.head_constant() : parameter.data<double>()[h];
   }
   return 0.0;
 }
@@ -156,11 +155,12 @@ void attention_forward(const HeadsView& out, const AttentionSaved& saved,
   });
 }
 
-/// The backward of one query: its own gradients, and its part of dk and dv.
+/// The backward of one query: its own gradients, and its part of dk, dv and head_sums.
 template <Weighting W>
-void backward_query(const AttentionGradients& gradients, const ConstHeadsView& dout,
-                    const ConstHeadsView& out, const AttentionSaved& saved,
-                    const AttentionInputs& inputs, const Query& query, const W& weighting) {
+void backward_query(const AttentionGradients& gradients, std::span<double> head_sums,
+                    const ConstHeadsView& dout, const ConstHeadsView& out,
+                    const AttentionSaved& saved, const AttentionInputs& inputs, const Query& query,
+                    const W& weighting) {
   const std::int64_t width = inputs.q.head_size;
   const double tau = 1.0 / std::sqrt(static_cast<double>(width));
   const std::int64_t index = (query.b * inputs.q.heads + query.h) * inputs.q.time + query.t;
@@ -195,13 +195,19 @@ void backward_query(const AttentionGradients& gradients, const ConstHeadsView& d
     }
   }
   gradients.drow_scale.data<double>()[index] = dc;
+  if constexpr (HeadWeighting<W>) {
+    if (head_sums.empty()) return;
+    head_sums[static_cast<std::size_t>(query.b * inputs.q.heads + query.h)] +=
+        weighting.head_gradient(row, d_sum, query.head);
+  }
 }
 
+/// head_sums (B, H): the gradient of the head parameter is added there, unless it is empty.
 template <Weighting W>
-void attention_backward(const AttentionGradients& gradients, const ConstHeadsView& dout,
-                        const ConstHeadsView& out, const AttentionSaved& saved,
-                        const AttentionInputs& inputs, const ConstTensor& head_parameter,
-                        const W& weighting) {
+void attention_backward(const AttentionGradients& gradients, std::span<double> head_sums,
+                        const ConstHeadsView& dout, const ConstHeadsView& out,
+                        const AttentionSaved& saved, const AttentionInputs& inputs,
+                        const ConstTensor& head_parameter, const W& weighting) {
   const ConstHeadsView& k = inputs.k;
   const std::int64_t heads_per_group = inputs.q.heads / k.heads;
   device::parallel_for(k.batch * k.heads, 1, [&](std::int64_t task, std::int64_t) {
@@ -216,7 +222,7 @@ void attention_backward(const AttentionGradients& gradients, const ConstHeadsVie
       for (std::int64_t t = 0; t < inputs.q.time; ++t) {
         const Query query =
             query_of(inputs, head_parameter, b, group * heads_per_group + i, t, weighting);
-        backward_query(gradients, dout, out, saved, inputs, query, weighting);
+        backward_query(gradients, head_sums, dout, out, saved, inputs, query, weighting);
       }
     }
   });

@@ -133,15 +133,20 @@ inline RowEnd take_end(float* e, const float* x, const float* g, std::int64_t n,
   return {key, x[key], g[key], std::exchange(e[key], 0.0F)};
 }
 
+/// Of one row.
+struct RowSums {
+  float d = 0;       ///< D
+  float frozen = 0;  ///< x times dx at a fixed beta, of weightings that are scale free
+};
+
 /// x becomes the weights, g the gradient of x, given the saved row. D = dO.O is summed here as
-/// weights times g: with bf16 activations the stored O is rounded, and gradients of row scales feel
-/// that. At the ends of the row beta is 0 or 1 whatever the scores are, so their own g stays out of
-/// the terms with 1 / spread: these have no bound, and it would only cancel there. Returns the sum
-/// over the row of x times dx at a fixed beta, if the weighting is scale free. `e` is scratch for
-/// the row.
+/// weights times g: with bf16 activations the stored O is rounded, and gradients of row scales
+/// and sinks feel that. At the ends of the row beta is 0 or 1 whatever the scores are, so their own
+/// g stays out of the terms with 1 / spread: these have no bound, and it would only cancel there.
+/// `e` is scratch for the row.
 template <MonoidWeighting W>
-float differentiate_row(float* __restrict x, float* __restrict g, float* __restrict e,
-                        std::int64_t n, RowOf<W, float> row, float head, const W& weighting) {
+RowSums differentiate_row(float* __restrict x, float* __restrict g, float* __restrict e,
+                          std::int64_t n, RowOf<W, float> row, float head, const W& weighting) {
   exponentiate_row<W>(e, row, x, n, head);
   RowEnd ends[2];
   if constexpr (W::kFixesExtremes) {
@@ -179,13 +184,13 @@ float differentiate_row(float* __restrict x, float* __restrict g, float* __restr
     if (ends[0].key >= 0) g[ends[0].key] += extra.at_min;
     if (ends[1].key >= 0) g[ends[1].key] += extra.at_max;
   }
-  return frozen;
+  return {d, frozen};
 }
 
 template <SolvingWeighting W>
-float differentiate_row(float* __restrict x, float* __restrict g, float* __restrict /*e*/,
-                        std::int64_t n, const RowOf<W, float>& row, float /*head*/,
-                        const W& weighting) {
+RowSums differentiate_row(float* __restrict x, float* __restrict g, float* __restrict /*e*/,
+                          std::int64_t n, const RowOf<W, float>& row, float /*head*/,
+                          const W& weighting) {
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t j = 0; j < n; ++j) sum += weighting.coupling(row, x[j]) * g[j];
@@ -194,7 +199,7 @@ float differentiate_row(float* __restrict x, float* __restrict g, float* __restr
     g[j] = weighting.slope(row, x[j]) * g[j] - weighting.pull(row, x[j]) * sum;
     x[j] = weighting.weight(row, x[j]);
   }
-  return 0;
+  return {.d = sum};
 }
 
 }  // namespace ssmax::kernels::cpu

@@ -75,6 +75,12 @@ concept ProbabilityWeighting = MonoidWeighting<W> && requires(RowOf<W, float> ro
   W::outside(row, head);
 };
 
+/// A weighting with a parameter per head.
+template <class W>
+concept HeadWeighting = MonoidWeighting<W> && requires {
+  requires W::kHeadParameter;
+};
+
 /// A weighting beta P with a beta that stays when all x are multiplied by one factor: the part of
 /// dx that goes through beta, times x, sums to 0 over a row.
 template <class W>
