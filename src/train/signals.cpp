@@ -60,15 +60,18 @@ StopSignals::StopSignals(int exit_code, double repeat_seconds) {
   sigemptyset(&taken);
   for (const int signal : kStopSignals) sigaddset(&taken, signal);
   pthread_sigmask(SIG_BLOCK, &taken, &former_mask_);
+  sem_init(&end_, 0, 0);
   taker_ = std::thread([this, taken] {
     pthread_sigmask(SIG_UNBLOCK, &taken, nullptr);
-    end_.acquire();
+    while (sem_wait(&end_) != 0) {
+    }
   });
 }
 
 StopSignals::~StopSignals() {
-  end_.release();
+  sem_post(&end_);
   taker_.join();
+  sem_destroy(&end_);
   pthread_sigmask(SIG_SETMASK, &former_mask_, nullptr);
   for (std::size_t i = 0; i < kStopSignals.size(); ++i) {
     sigaction(kStopSignals[i], &former[i], nullptr);
