@@ -149,7 +149,7 @@ StepReport Trainer::step(const StopSignals& signals, Watchdog& watchdog) {
   report.learning_rate = optim::learning_rate(config_.schedule, config_.optimizer.learning_rate,
                                               step_, config_.training.steps);
   base::Stopwatch compute;
-  forward_backward(watchdog);
+  forward_backward(signals, watchdog);
   if (ranks_.size() > 1) stream_.synchronize();  // its own work ends here, and waiting begins
   const double compute_seconds = compute.seconds();
   exchange_->finish_sums();
@@ -172,7 +172,7 @@ StepReport Trainer::step(const StopSignals& signals, Watchdog& watchdog) {
   return report;
 }
 
-void Trainer::forward_backward(Watchdog& watchdog) {
+void Trainer::forward_backward(const StopSignals& signals, Watchdog& watchdog) {
   const Watchdog::Section section(watchdog, "forward and backward",
                                   config_.training.hang_timeout_seconds);
   const std::int64_t micro_batches =
@@ -193,7 +193,17 @@ void Trainer::forward_backward(Watchdog& watchdog) {
     kernels::add_loss_total(stream_, state_->loss_total, state_->activations.losses,
                             batch.targets.reshaped(rows));
     watchdog.beat();
+    if (!last) acknowledge(signals);
   }
+}
+
+/// A step may take minutes, and who hears nothing asks a second time, which ends at once.
+void Trainer::acknowledge(const StopSignals& signals) {
+  if (!files_ || acknowledged_ || signals.requested() == 0) return;
+  acknowledged_ = true;
+  base::log_info(
+      "asked to stop: " + step_text(step_ + 1) +
+      " is finished and saved first; a second signal ends at once, without a checkpoint");
 }
 
 /// A rank that waits for others is not the one that hangs; who is silent for too long is named by

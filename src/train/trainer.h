@@ -62,7 +62,8 @@ class Trainer {
   };
 
   StepReport step(const StopSignals& signals, Watchdog& watchdog);
-  void forward_backward(Watchdog& watchdog);
+  void forward_backward(const StopSignals& signals, Watchdog& watchdog);
+  void acknowledge(const StopSignals& signals);
   void watch_the_ranks(const StopSignals& signals, Watchdog& watchdog);
 
   void measure_matmul_limit();
@@ -110,6 +111,7 @@ class Trainer {
   std::int64_t step_ = 0;         // optimizer steps done
   std::int64_t saved_step_ = -1;  // newest step that was handed to the saver or loaded
   int stop_signal_ = 0;           // that some rank was asked to stop by
+  bool acknowledged_ = false;     // that this one was
   std::string last_detail_;
   double matmul_limit_ = 0.0;  // FLOP/s of all ranks' machines in this run
 };

@@ -127,6 +127,9 @@ TEST_F(TrainerTest, SignalSavesAndTheNextRunGoesOn) {
     }
     EXPECT_EQ(trainer.steps_done(), 1);
   }
+  // The step has two micro-batches, so there was time to say so.
+  EXPECT_NE(read_file(folder("stopped") / "log.txt").find("asked to stop: step 1 is finished"),
+            std::string::npos);
   Trainer trainer(run_config, folder("stopped"));
   EXPECT_EQ(trainer.steps_done(), 1);
 }
