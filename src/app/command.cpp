@@ -1,5 +1,6 @@
 #include "app/command.h"
 
+#include "base/durable_file.h"
 #include "base/errors.h"
 
 namespace ssmax::app {
@@ -19,6 +20,10 @@ CLI::Validator number_check(const char* name, const char* expected, bool (*holds
 }
 
 }  // namespace
+
+void make_folder_of(const std::filesystem::path& file) {
+  if (file.has_parent_path()) base::create_folders(file.parent_path());
+}
 
 CLI::Validator positive_number() {
   return number_check("POSITIVE", "must be above 0", [](double number) { return number > 0.0; });

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,9 @@ std::vector<std::string> overrides_of(const CLI::App& command);
 /// Checks of numbers. CLI11's own show the largest double as the upper bound.
 CLI::Validator positive_number();
 CLI::Validator non_negative_number();
+
+/// Makes the folder of a result's file, before the work that leads to it.
+void make_folder_of(const std::filesystem::path& file);
 
 /// One per subcommand: adds it to the program; its callback runs it and throws base::Error.
 void add_train(CLI::App& program);

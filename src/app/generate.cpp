@@ -68,6 +68,7 @@ void add_generate(CLI::App& program) {
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   command->add_option("--seed", options->sampling.seed, "The same seed draws the same text")
+      ->check(non_negative_number())
       ->capture_default_str();
   command->add_option("--tokenizer", options->tokenizer,
                       "bytes, a folder or a tokenizer.json; default the one beside the shards");

@@ -122,6 +122,7 @@ void add_prepare_needle(CLI::App& program) {
       ->capture_default_str()
       ->check(positive_number());
   command->add_option("--seed", options->seed, "Of needles, texts, lengths and depths")
+      ->check(non_negative_number())
       ->capture_default_str();
   command->footer(
       "Lines {\"prompt\": text, needle and question, \"completion\": the number} for data.kind\n"

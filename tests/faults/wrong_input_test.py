@@ -31,6 +31,8 @@ CASES = [
     # Numbers and names of the command line
     ("generate run --tokens -1", USAGE, ["--tokens: must be above 0, found -1"]),
     ("generate run --top-k -1", USAGE, ["--top-k: must be at least 0, found -1"]),
+    ("generate run --seed -1", USAGE, ["--seed: must be at least 0, found -1"]),
+    ("bench swiglu --seconds 0", USAGE, ["--seconds: must be above 0, found 0"]),
     ("evaluate run needle --haystack text --contexts abc", USAGE, ["must be above 0, found abc"]),
     ("train small.json --start.continue_run=true", USAGE, ["start.continue_run",
                                                           "needs start.checkpoint"]),
@@ -57,6 +59,7 @@ CASES = [
     # Results
     ("evaluate run run loss --json {name}.json", USAGE, ["two checkpoints are named small"]),
     ("evaluate run loss --json text/a.txt/x.json", DISK, ["text/a.txt", "Not a directory"]),
+    ("bench swiglu --json text/a.txt/x.json", DISK, ["text/a.txt", "Not a directory"]),
     # Longer than the positions that were learned
     ("evaluate run positions --sequence-length 32", USAGE, ["learned positions for 16 tokens"]),
     ("generate run --tokenizer bytes --tokens 40", USAGE,

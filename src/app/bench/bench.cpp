@@ -51,6 +51,7 @@ void check(const BenchOptions& options) {
 
 void run(const BenchOptions& options) {
   check(options);
+  make_folder_of(options.json);
   device::set_cpu_threads(options.threads);
   Bench bench(options);
   for (const BenchOp& op : kOps) {
@@ -98,7 +99,8 @@ void add_bench(CLI::App& program) {
       ->check(CLI::IsMember({"auto", "on", "off"}));
   command->add_option("--rounds", options->rounds, "Steps of each normalizer")
       ->check(positive_number());
-  command->add_option("--seconds", options->seconds, "Time to spend on each op");
+  command->add_option("--seconds", options->seconds, "Time to spend on each op")
+      ->check(positive_number());
   command->add_option("--threads", options->threads, "CPU threads (0: all)")
       ->check(non_negative_number());
   command->add_option("--device", options->device, "Where to run; a GPU has its own limits")

@@ -70,7 +70,7 @@ void evaluate_each(const Evaluation& evaluation, const ResultFile& result, const
   for (const std::string& checkpoint : evaluation.checkpoints) {
     OpenModel open(checkpoint, overrides);
     const std::filesystem::path file = result.of(open.config.name);
-    if (file.has_parent_path()) base::create_folders(file.parent_path());
+    make_folder_of(file);
     if (several) {
       std::printf("%s, %s\n", open.config.name.c_str(), open.loaded.folder().c_str());
     }

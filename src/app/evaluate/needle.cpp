@@ -383,7 +383,9 @@ void add_common(CLI::App& task, NeedleOptions& options) {
   task.add_option("--batch", options.batch, "Trials side by side; 0 = by the context's size")
       ->capture_default_str()
       ->check(non_negative_number());
-  task.add_option("--seed", options.seed, "Of needles and texts")->capture_default_str();
+  task.add_option("--seed", options.seed, "Of needles and texts")
+      ->check(non_negative_number())
+      ->capture_default_str();
   task.add_option("--needles", options.split, "Cities and numbers: those of training, or others")
       ->capture_default_str()
       ->check(CLI::IsMember({"test", "train"}));
