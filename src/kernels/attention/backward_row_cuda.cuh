@@ -26,6 +26,12 @@ struct EndGradients {
 };
 struct NoEndGradients {};
 
+/// The key of an end of a row; -1 where the end is a constant, and in a row of NaN.
+__device__ inline int end_key(const Visible& visible, std::int64_t index) {
+  const bool found = index >= 0 && index < visible.count;
+  return found ? visible.first + static_cast<int>(index) : -1;
+}
+
 /// A row as both passes see it, with room at the end so that rows lie an odd multiple of 16 bytes
 /// apart: what eight rows hold at the same place are then different banks of shared memory.
 template <Weighting W>
@@ -69,7 +75,12 @@ struct BackwardArguments {
     row.coefficient = in.row_scale[index] * in.tau;
     row.scale2 = row.coefficient * kLog2E;
     for (int i = 0; i < W::kRowValues; ++i) row.values[i] = saved[index * W::kRowValues + i];
-    row.shift2 = weighting.load(row.values, visible.count).shift * kLog2E;
+    const auto known = weighting.load(row.values, visible.count);
+    row.shift2 = known.shift * kLog2E;
+    if constexpr (W::kFixesExtremes) {
+      row.ends.argmin = end_key(visible, known.argmin);
+      row.ends.argmax = end_key(visible, known.argmax);
+    }
     return row;
   }
 };

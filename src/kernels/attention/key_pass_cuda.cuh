@@ -47,15 +47,27 @@ struct QueryPlace {
   int head;
 };
 
-/// What the rows' ends are due, added to the gradient of the score of key `at`.
+/// The slope of a key, and what is added to the gradient of its score: at the ends of a row the
+/// slope is the weight, as in the query pass, and they are due something.
 template <Weighting W>
-__device__ float with_ends(float gradient, const BackwardRow<W>& row, int at) {
-  if constexpr (W::kFixesExtremes) {
-    if (at == row.ends.argmin) gradient += row.ends.at_min;
-    if (at == row.ends.argmax) gradient += row.ends.at_max;
+struct SlopeAt {
+  float slope;
+  float due = 0.0F;
+
+  __device__ SlopeAt(const KeyTerms<W>& terms, const BackwardRow<W>& row, int at)
+      : slope(terms.slope) {
+    if constexpr (W::kFixesExtremes) {
+      if (at == row.ends.argmin) {
+        slope = terms.weight;
+        due = row.ends.at_min;
+      }
+      if (at == row.ends.argmax) {
+        slope = terms.weight;
+        due += row.ends.at_max;
+      }
+    }
   }
-  return gradient;
-}
+};
 
 /// The weights of scores s, and the gradients of the scores from g; all transposed: rows are keys
 /// and columns queries. put(m, n, half, dx) receives dx of two queries, before c and tau.
@@ -90,8 +102,9 @@ __device__ void differentiate_columns(std::uint32_t (&weights)[kM][kN][2],
             seen = visible(at);
           }
           const KeyTerms<W> terms(row, x2, shift2, seen);
-          const float dx = terms.slope * g[m][n][2 * half + i] - terms.pull * d;
-          gradient[i][m][half] = with_ends(dx * coefficient, known, at);
+          const SlopeAt<W> at_key(terms, known, at);
+          const float dx = at_key.slope * g[m][n][2 * half + i] - terms.pull * d;
+          gradient[i][m][half] = dx * coefficient + at_key.due;
           unscaled[i][m][half] = dx;
           weight[i][m][half] = terms.weight;
         }

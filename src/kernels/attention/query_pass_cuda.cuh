@@ -26,15 +26,18 @@ struct RowSums {
   float d = 0;       // weight g: D, which dO.O gives only as exactly as O is stored
   float dc = 0;      // dx s
   float pull_s = 0;  // pull s
+  // Where ends are fixed:
   float dx = 0;
-  float pull = 0;
+  float between = 0;  // D without the ends
 
   __device__ void add_over_quad() {
-    for (float* sum : {&d, &dc, &pull_s, &dx, &pull}) *sum = quad_sum(*sum);
+    for (float* sum : {&d, &dc, &pull_s, &dx, &between}) *sum = quad_sum(*sum);
   }
 };
 
-/// dx of scores s and gradients g of the weights.
+/// dx of scores s and gradients g of the weights. At the ends of a row a weight does not depend on
+/// the score, so that there the slope is the weight: the rest of it has no bound, and would only
+/// cancel when the ends get what they are due.
 template <bool kGeneral, Weighting W, int kM, int kN>
 __device__ void differentiate(std::uint32_t (&dx)[kM][kN][2], const float (&g)[kM][kN][4],
                               RowSums (&sums)[kM][2], const float (&s)[kM][kN][4],
@@ -51,6 +54,12 @@ __device__ void differentiate(std::uint32_t (&dx)[kM][kN][2], const float (&g)[k
       const float shift2 = known.shift2;
       const float d = known.d;
       const int distance = key - visible.last();
+      int argmin = -1;
+      int argmax = -1;
+      if constexpr (W::kFixesExtremes) {
+        argmin = known.ends.argmin;
+        argmax = known.ends.argmax;
+      }
       RowSums& sum = sums[m][half];
 #pragma unroll
       for (int n = 0; n < kN; ++n) {
@@ -66,13 +75,19 @@ __device__ void differentiate(std::uint32_t (&dx)[kM][kN][2], const float (&g)[k
             seen = visible(key + 8 * n + i);
           }
           const KeyTerms<W> terms(row, x2, shift2, seen);
-          sum.d += terms.weight * gradient;
+          const float part = terms.weight * gradient;
+          sum.d += part;
           pair[i] = terms.slope * gradient - terms.pull * d;
+          if constexpr (W::kFixesExtremes) {
+            const int at = key + 8 * n + i;
+            const bool is_end = at == argmin || at == argmax;
+            pair[i] += is_end ? part - terms.slope * gradient : 0.0F;
+            sum.between += is_end ? 0.0F : part;
+          }
           sum.dc += pair[i] * score;
           sum.pull_s += terms.pull * score;
           if constexpr (W::kFixesExtremes) {
             sum.dx += pair[i];
-            sum.pull += terms.pull;
           }
         }
         dx[m][n][half] = device::pack_bf16(pair[0], pair[1]);
@@ -209,19 +224,16 @@ class QueryPass {
         BackwardRow<W> row = rows_[r];
         RowSums& sums = sums_[m][half];
         sums.add_over_quad();
-        // dx was linear in D: what the estimate lacked is put right in the sums.
+        // dx was linear in D: what the estimate lacked is put right in the sums. Where ends are
+        // fixed a row's pulls are its probabilities, which sum to 1.
         const float lacking = sums.d - row.d;
         row.d = sums.d;
         float dc = (sums.dc - lacking * sums.pull_s) * a_.in.tau;
         if constexpr (W::kFixesExtremes) {
           const auto known = a_.weighting.load(row.values, row.visible.count);
-          const auto extra = a_.weighting.fix_up(known, row.d, sums.dx - lacking * sums.pull);
-          // Terms without a bound cancel with those of the ends: added before anything is rounded.
-          const bool alone = row.visible.count == 1;
-          if (alone) clear_row(m, half);
-          (void)add_end(m, half, r, alone ? row.visible.first : -1, sums.dx - lacking * sums.pull);
-          row.ends = {extra.at_min * row.coefficient, extra.at_max * row.coefficient,
-                      end_key(row, known.argmin), end_key(row, known.argmax)};
+          const auto extra = a_.weighting.fix_up(known, sums.between, sums.dx - lacking);
+          row.ends.at_min = extra.at_min * row.coefficient;
+          row.ends.at_max = extra.at_max * row.coefficient;
           dc += add_end(m, half, r, row.ends.argmin, extra.at_min);
           dc += add_end(m, half, r, row.ends.argmax, extra.at_max);
         }
@@ -236,17 +248,6 @@ class QueryPass {
     store_rows(a_.dq.at(tile_.b, tile_.t + warp_row_, tile_.h), a_.dq.time_stride,
                tile_.rows - warp_row_, a_.dq.head_size, dq_, dout_, warp_row_,
                [&](int m, int half) { return scales[m][half]; });
-  }
-
-  __device__ void clear_row(int m, int half) {
-#pragma unroll
-    for (int n = 0; n < kD / 8; ++n) dq_[m][n][2 * half] = dq_[m][n][2 * half + 1] = 0.0F;
-  }
-
-  /// -1 where the end is a constant, and in a row of NaN.
-  __device__ static int end_key(const BackwardRow<W>& row, std::int64_t index) {
-    const bool found = index >= 0 && index < row.visible.count;
-    return found ? row.visible.first + static_cast<int>(index) : -1;
   }
 
   /// Adds gradient times the key to a row of dq, and returns its part of dc. All lanes call it.
