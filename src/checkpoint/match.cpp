@@ -73,8 +73,7 @@ class Mismatches {
     if (only_normalizers) {
       message +=
           "; to change the normalizer train with start.allow_change=[\"model.normalizer\"], or "
-          "make a "
-          "checkpoint of it with ssmax swap";
+          "make a checkpoint of it with ssmax swap";
     }
     throw base::Error(base::ErrorKind::checkpoint, message);
   }

@@ -41,7 +41,7 @@ target_link_libraries(simt_tests PRIVATE simt_backend simt_engine kernels GTest:
 add_executable(ssmax_simt ${SSMAX_TEST_BACKEND_SOURCES})
 target_link_libraries(ssmax_simt PRIVATE app simt_backend simt_nccl)
 add_test(NAME simt.bench COMMAND ssmax_simt bench linear linear_gelu rms_norm layer_norm swiglu gelu cast
-         add rope embedding cross_entropy norm_squared adamw attention step --device cuda --seconds 0
+         add rope embedding cross_entropy norm_squared adamw attention step --device cuda --seconds 0.001
          --tokens 32 --sequence-length 16 --hidden 32 --heads 2 --intermediate 48 --vocab 61
          --layers 1 --rounds 1 --normalizers softmax self_adjust:variant=normalized)
 set_tests_properties(simt.bench PROPERTIES LABELS simt TIMEOUT 120 PASS_REGULAR_EXPRESSION
