@@ -63,10 +63,33 @@ TEST(AttentionBackward, FormsAndBlocksAgree) {
   }
 }
 
+// The queries end with the first tile of keys, so that the second has none that a query sees.
+TEST(AttentionBackward, TilesWithoutUsedKeysHaveNoBlocks) {
+  const auto run = [&](const kernels::AttentionNormalizer& normalizer) {
+    const auto c = test::make_case({.batch = 1,
+                                    .time = 70,
+                                    .heads = 2,
+                                    .groups = 1,
+                                    .head_size = 64,
+                                    .first_position = 58,
+                                    .spare_keys = 9},
+                                   normalizer, test::Documents::one, test::Bias::none, 3);
+    return test::run_attention<device::Bf16>(normalizer, c, test::Run::forward_and_backward, 0.0,
+                                             {device::gpu_device(), 8});
+  };
+  const AttentionResult as_planned =
+      run(kernels::NormalizerOf<kernels::LogLength, kernels::SoftmaxWeighting>(
+          {.initial_scale = 1.0}, {}));
+  const AttentionResult apart = run(Planned({BackwardForm::apart, 2}));
+  EXPECT_LT(test::relative_rms(as_planned.dq, apart.dq), 4e-3);
+  EXPECT_LT(test::relative_rms(as_planned.dk, apart.dk), 1e-2);
+}
+
 // The form that needs no D of its own pass is for many heads or few keys.
 TEST(AttentionBackward, GoesTogetherWhereBlocksAreManyAndNotOfOneHead) {
   const auto form = [](std::int64_t batch, std::int64_t groups, std::int64_t time) {
     kernels::AttentionInputs inputs;
+    inputs.q.time = time;
     inputs.k.batch = batch;
     inputs.k.heads = groups;
     inputs.k.time = time;

@@ -68,14 +68,16 @@ inline constexpr std::int64_t kMostBlocksOfHead = 8;
 
 template <MonoidWeighting W, int kHeadSize>
 BackwardPlan backward_plan(const AttentionInputs& inputs) {
-  const std::int64_t tiles =
-      base::div_up(inputs.k.time, KeyPassShape<kHeadSize, BackwardForm::apart>::kKeys);
+  constexpr std::int64_t kKeys = KeyPassShape<kHeadSize, kBestForm<W>>::kKeys;
   if constexpr (kBestForm<W> == BackwardForm::together) {
     const std::int64_t heads = inputs.k.batch * inputs.k.heads;
-    const std::int64_t blocks = std::min(base::div_up(kWantedBlocks, heads), tiles);
+    // The first tile of every block has keys that some query sees.
+    const std::int64_t used = std::min(inputs.k.time, inputs.first_position + inputs.q.time);
+    const std::int64_t blocks =
+        std::min(base::div_up(kWantedBlocks, heads), base::div_up(used, kKeys));
     if (blocks <= kMostBlocksOfHead) return {BackwardForm::together, blocks};
   }
-  return {BackwardForm::apart, tiles};
+  return {BackwardForm::apart, base::div_up(inputs.k.time, kKeys)};
 }
 
 template <MonoidWeighting W, int kHeadSize>
