@@ -77,7 +77,8 @@ void simt::set_nccl_state(int result) { state_of_all = result; }
 
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
   static std::atomic<int> calls = 0;
-  const auto port = static_cast<std::uint16_t>(31000 + (getpid() * 16 + calls++) % 20000);
+  // Between run_ranks.sh's and those that the system gives to sockets, which may be in use.
+  const auto port = static_cast<std::uint16_t>(30000 + (getpid() * 16 + calls++) % 2700);
   std::memcpy(id->internal, &port, sizeof(port));
   return ncclSuccess;
 }
