@@ -43,11 +43,11 @@ struct Maximum {
   }
 };
 
-/// Of all lanes of the warp, in every lane.
-template <class Operation, class T>
+/// Of all lanes of the warp, or of each kLanes next to each other, in every lane.
+template <class Operation, int kLanes = kWarpSize, class T>
 __device__ T warp_reduce(T value) {
 #pragma unroll
-  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
+  for (int offset = kLanes / 2; offset > 0; offset /= 2) {
     value = Operation::apply(value, __shfl_xor_sync(kAllLanes, value, offset));
   }
   return value;

@@ -94,6 +94,17 @@ void row_product(Stream& stream, const RowPlan<T>& plan, const DeviceInputs<T>& 
       in, dout, chunk, plan.loads, out);
 }
 
+/// The weights of a chunk of rows, to `x`.
+template <class T, Weighting W>
+void row_weigh(Stream& stream, const RowPlan<T>& plan, const DeviceInputs<T>& in,
+               const RowChunk& chunk, float* x, float* saved, Unseen unseen, const W& weighting) {
+  row_product<Product::scores>(stream, plan, in, in.q, chunk, x);
+  device::launch_kernel<row_weights_kernel<T, W>>(
+      stream,
+      {.grid = dim3(static_cast<unsigned>(chunk.blocks * kRowsAtOnce)), .block = dim3(kRowThreads)},
+      in, chunk, x, saved, unseen, weighting);
+}
+
 template <class T>
 void row_gather(Stream& stream, const RowPlan<T>& plan, const DeviceInputs<T>& in,
                 const Heads<const T>& from, const Heads<T>& to, const RowChunk& chunk,
@@ -122,12 +133,7 @@ void row_forward(Stream& stream, const HeadsView& out, const AttentionSaved& sav
   float* x = scratch.x;
   float* rows = saved.rows.empty() ? nullptr : saved.rows.template data<float>();
   plan.for_each_chunk([&](const RowChunk& chunk) {
-    row_product<Product::scores>(stream, plan, in, in.q, chunk, x);
-    device::launch_kernel<row_weights_kernel<T, W>>(
-        stream,
-        {.grid = dim3(static_cast<unsigned>(chunk.blocks * kRowsAtOnce)),
-         .block = dim3(kRowThreads)},
-        in, chunk, x, rows, Unseen::leave, weighting);
+    row_weigh(stream, plan, in, chunk, x, rows, Unseen::leave, weighting);
     row_gather(stream, plan, in, in.v, heads_of<T>(out), chunk, x, scratch.partial, nullptr);
   });
 }
@@ -193,12 +199,7 @@ void row_weights(Stream& stream, const Tensor& weights, const AttentionInputs& i
   parts.add(x, plan.rows() * plan.keys);
   parts.take(stream);
   plan.for_each_chunk([&](const RowChunk& chunk) {
-    row_product<Product::scores>(stream, plan, in, in.q, chunk, x);
-    device::launch_kernel<row_weights_kernel<T, W>>(
-        stream,
-        {.grid = dim3(static_cast<unsigned>(chunk.blocks * kRowsAtOnce)),
-         .block = dim3(kRowThreads)},
-        in, chunk, x, nullptr, Unseen::zero, weighting);
+    row_weigh(stream, plan, in, chunk, x, nullptr, Unseen::zero, weighting);
     device::launch_kernel<row_copy_kernel<T>>(
         stream,
         {.grid = dim3(static_cast<unsigned>(chunk.blocks * kRowsAtOnce)),

@@ -103,18 +103,20 @@ struct FusedScratch {
   WorkspaceParts parts;
 };
 
-template <BackwardForm kForm, int kHeadSize, MonoidWeighting W>
-void run_backward_passes(Stream& stream, const BackwardArguments<W>& arguments, std::int64_t batch,
-                         std::int64_t blocks) {
-  using Shape = KeyPassShape<kHeadSize, kForm>;
-  if constexpr (kForm == BackwardForm::apart) {
-    run_query_pass<kHeadSize>(stream, arguments, batch);
-    run_key_pass<Shape>(stream, arguments, batch, blocks);
-  } else {
-    prepare_rows<kHeadSize>(stream, arguments, batch);
-    run_key_pass<Shape>(stream, arguments, batch, blocks);
-    finish_queries<QuerySums<Shape>>(stream, arguments, batch, blocks);
-  }
+template <int kHeadSize, MonoidWeighting W>
+void run_apart(Stream& stream, const BackwardArguments<W>& arguments, std::int64_t batch,
+               std::int64_t blocks) {
+  run_query_pass<kHeadSize>(stream, arguments, batch);
+  run_key_pass<KeyPassShape<kHeadSize, BackwardForm::apart>>(stream, arguments, batch, blocks);
+}
+
+template <int kHeadSize, MonoidWeighting W>
+void run_together(Stream& stream, const BackwardArguments<W>& arguments, std::int64_t batch,
+                  std::int64_t blocks) {
+  using Shape = KeyPassShape<kHeadSize, BackwardForm::together>;
+  prepare_rows<kHeadSize>(stream, arguments, batch);
+  run_key_pass<Shape>(stream, arguments, batch, blocks);
+  finish_queries<QuerySums<Shape>>(stream, arguments, batch, blocks);
 }
 
 template <int kHeadSize, MonoidWeighting W>
@@ -143,11 +145,11 @@ void fused_backward(Stream& stream, const AttentionGradients& gradients,
         device::fill_zero(stream, Tensor(scratch.query_sums, DType::f32, {4 * scratch.sums_count},
                                          stream.device()));
       }
-      run_backward_passes<BackwardForm::together, kHeadSize>(stream, arguments, batch, plan.blocks);
+      run_together<kHeadSize>(stream, arguments, batch, plan.blocks);
     }
   }
   if (plan.form == BackwardForm::apart) {
-    run_backward_passes<BackwardForm::apart, kHeadSize>(stream, arguments, batch, plan.blocks);
+    run_apart<kHeadSize>(stream, arguments, batch, plan.blocks);
   }
   add_head_gradient(stream, head_gradient, head_parameter, saved, inputs, &scratch.rows->d,
                     static_cast<std::int64_t>(sizeof(BackwardRow<W>) / sizeof(float)),

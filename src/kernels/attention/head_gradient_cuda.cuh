@@ -12,7 +12,7 @@ inline HeadRows head_rows(const AttentionInputs& inputs) {
 }
 
 /// A row's part of the gradient of its head's parameter; D of row r is at d[r * d_stride].
-template <Weighting W>
+template <HeadWeighting W>
 struct HeadGradient {
   const float* parameter;
   const float* saved;
@@ -30,14 +30,12 @@ template <Weighting W>
 void add_head_gradient(Stream& stream, const Tensor& gradient, const ConstTensor& parameter,
                        const AttentionSaved& saved, const AttentionInputs& inputs, const float* d,
                        std::int64_t d_stride, float* partials, const W& weighting) {
-  if constexpr (MonoidWeighting<W>) {
-    if constexpr (W::kHeadParameter) {
-      if (gradient.empty()) return;
-      add_head_sums(stream, gradient.data<float>(),
-                    HeadGradient<W>{parameter.data<float>(), saved.rows.template data<float>(), d,
-                                    d_stride, weighting},
-                    head_rows(inputs), partials);
-    }
+  if constexpr (HeadWeighting<W>) {
+    if (gradient.empty()) return;
+    add_head_sums(stream, gradient.data<float>(),
+                  HeadGradient<W>{parameter.data<float>(), saved.rows.template data<float>(), d,
+                                  d_stride, weighting},
+                  head_rows(inputs), partials);
   }
 }
 

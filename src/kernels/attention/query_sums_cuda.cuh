@@ -129,16 +129,6 @@ __device__ void multiply_add_transposed(float (&c)[2][kN][4], float (&sums)[4], 
   }
 }
 
-/// Sum over aligned groups of kLanes lanes.
-template <int kLanes>
-__device__ float group_sum(float x) {
-#pragma unroll
-  for (int distance = kLanes / 2; distance > 0; distance /= 2) {
-    x += __shfl_xor_sync(kAllLanes, x, distance);
-  }
-  return x;
-}
-
 inline constexpr int kRowKernelThreads = 256;
 
 /// Rows as the key pass reads them, D from the stored output. With one key D cancels the rest of
@@ -170,8 +160,8 @@ __global__ void __launch_bounds__(kRowKernelThreads)
       for (int i = 0; i < 8; ++i) score += q[i] * k[i];
     }
   }
-  d = group_sum<kLanes>(d);
-  score = group_sum<kLanes>(score);
+  d = device::warp_reduce<device::Sum, kLanes>(d);
+  score = device::warp_reduce<device::Sum, kLanes>(score);
   if (column != 0 || r >= tile.rows) return;
   BackwardRow<W> row = a.known_row(tile.b, tile.h, t, visible);
   row.d = d;
@@ -258,7 +248,7 @@ __global__ void __launch_bounds__(Sums::kThreads)
       }
       device::store_values(a.dq.at(tile.b, t, tile.h) + column, dq);
     }
-    dot = group_sum<kLanes>(dot);
+    dot = device::warp_reduce<device::Sum, kLanes>(dot);
     if (column == 0 && is_query) {
       const std::int64_t row = a.in.row(tile.b, tile.h, t);
       float row_sum = 0.0F;

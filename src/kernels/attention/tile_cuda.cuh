@@ -98,11 +98,9 @@ struct DeviceInputs {
   __device__ float slope(int h) const { return alibi == nullptr ? 0.0F : alibi[h]; }
   template <class W>
   __device__ float head(int h, const W& weighting) const {
-    if constexpr (MonoidWeighting<W>) {
-      if constexpr (W::kHeadParameter) {
-        return head_parameter == nullptr ? static_cast<float>(weighting.head_constant())
-                                         : head_parameter[h];
-      }
+    if constexpr (HeadWeighting<W>) {
+      return head_parameter == nullptr ? static_cast<float>(weighting.head_constant())
+                                       : head_parameter[h];
     }
     return 0.0F;
   }
@@ -138,8 +136,8 @@ template <int kD>
 struct LaneOffset {
   device::SharedAddress bytes;
 
-  /// Matrices in the order down, then right; sixteen bytes `first` of the rows are their first. It
-  /// must be a multiple of what `in` adds, or 0.
+  /// Matrices in the order down, then right; sixteen bytes `first` of the rows are their first, a
+  /// multiple of a power of two above the c that `in` is asked for.
   __device__ static LaneOffset down_right(int first = 0) {
     const int lane = device::lane_id();
     return of(lane & 15, first + (lane >> 4));
