@@ -19,7 +19,7 @@ struct GenerateOptions {
 };
 
 void run_generate(const CLI::App& command, const GenerateOptions& options) {
-  OpenModel open(options.checkpoint, overrides_of(command));
+  OpenModel open(checkpoint::load(options.checkpoint), overrides_of(command));
   const corpus::Tokenizer tokenizer = need_tokenizer(options.tokenizer, open);
   std::vector<std::int32_t> tokens{tokenizer.end_of_text()};
   tokenizer.encode(tokens, options.prompt);

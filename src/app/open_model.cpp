@@ -15,8 +15,8 @@ train::RunConfig config_of(const checkpoint::LoadedCheckpoint& loaded,
       .resolved();
 }
 
-OpenModel::OpenModel(const std::string& path, const std::vector<std::string>& overrides)
-    : loaded(checkpoint::load(path)),
+OpenModel::OpenModel(checkpoint::LoadedCheckpoint from, const std::vector<std::string>& overrides)
+    : loaded(std::move(from)),
       config(config_of(loaded, overrides)),
       stream(config.compute_device()),
       arena(config.compute_device()),

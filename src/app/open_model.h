@@ -18,7 +18,7 @@ train::RunConfig config_of(const checkpoint::LoadedCheckpoint& loaded,
 
 /// A checkpoint's model, ready to go forward.
 struct OpenModel {
-  OpenModel(const std::string& path, const std::vector<std::string>& overrides);
+  OpenModel(checkpoint::LoadedCheckpoint loaded, const std::vector<std::string>& overrides);
 
   checkpoint::LoadedCheckpoint loaded;
   train::RunConfig config;

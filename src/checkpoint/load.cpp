@@ -5,6 +5,7 @@
 #include "base/checked.h"
 #include "base/errors.h"
 #include "base/hash.h"
+#include "base/progress.h"
 #include "base/read_file.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint_store.h"
@@ -20,7 +21,7 @@ constexpr std::int64_t kChunkBytes = std::int64_t{8} << 20;
   throw base::Error(base::ErrorKind::checkpoint, reason);
 }
 
-std::string hash_file(const base::InputFile& file) {
+std::string hash_file(const base::InputFile& file, base::Progress& progress) {
   base::Hasher hasher;
   std::vector<std::byte> chunk(static_cast<std::size_t>(std::min(kChunkBytes, file.size())));
   for (std::int64_t offset = 0; offset < file.size(); offset += kChunkBytes) {
@@ -28,19 +29,21 @@ std::string hash_file(const base::InputFile& file) {
         static_cast<std::size_t>(std::min(kChunkBytes, file.size() - offset)));
     file.read(bytes, offset);
     hasher.update(bytes);
+    progress.advance(std::ssize(bytes));
   }
   return hasher.hex();
 }
 
 /// What differs between a file and what the manifest says about it; empty when nothing does.
-std::string difference(const WrittenFile& expected, const fs::path& path) {
+std::string difference(const WrittenFile& expected, const fs::path& path,
+                       base::Progress& progress) {
   try {
     const base::InputFile file(path, base::ErrorKind::checkpoint);
     if (file.size() != expected.bytes) {
       return path.string() + ": expected " + std::to_string(expected.bytes) + " bytes, found " +
              std::to_string(file.size());
     }
-    if (const std::string hash = hash_file(file); hash != expected.xxh3_128) {
+    if (const std::string hash = hash_file(file, progress); hash != expected.xxh3_128) {
       return path.string() + ": expected the hash " + expected.xxh3_128 + ", found " + hash +
              ": the file is damaged";
     }
@@ -50,12 +53,26 @@ std::string difference(const WrittenFile& expected, const fs::path& path) {
   return "";
 }
 
+/// Of the manifest's files, as they are: what it says of them is not believed yet.
+std::int64_t bytes_found(const Manifest& manifest, const fs::path& folder) {
+  std::int64_t bytes = 0;
+  for (const WrittenFile& file : manifest.files) {
+    std::error_code error;
+    const auto size = fs::file_size(folder / file.name, error);
+    if (!error) bytes += static_cast<std::int64_t>(size);
+  }
+  return bytes;
+}
+
 }  // namespace
 
 std::vector<std::string> verify_files(const Manifest& manifest, const fs::path& folder) {
   std::vector<std::string> differences;
+  base::ProgressOptions style;
+  style.bytes = true;
+  base::Progress progress("verifying " + folder.string(), bytes_found(manifest, folder), style);
   for (const WrittenFile& file : manifest.files) {
-    std::string found = difference(file, folder / file.name);
+    std::string found = difference(file, folder / file.name, progress);
     if (!found.empty()) differences.push_back(std::move(found));
   }
   return differences;
@@ -176,11 +193,11 @@ void LoadedCheckpoint::read_elements(std::string_view name, std::int64_t first,
   }
 }
 
-std::optional<LoadedCheckpoint> load_newest(const fs::path& run_folder) {
+std::optional<LoadedCheckpoint> load_newest(const fs::path& run_folder, Verify verify) {
   std::vector<std::string> warnings;
   for (const fs::path& folder : step_folders(run_folder)) {
     try {
-      LoadedCheckpoint checkpoint(folder);
+      LoadedCheckpoint checkpoint(folder, verify);
       checkpoint.warnings_ = std::move(warnings);
       return checkpoint;
     } catch (const base::Error& error) {
@@ -197,17 +214,17 @@ std::optional<LoadedCheckpoint> load_newest(const fs::path& run_folder) {
        reasons);
 }
 
-LoadedCheckpoint load(const fs::path& path) {
+LoadedCheckpoint load(const fs::path& path, Verify verify) {
   std::error_code ignored;
   if (fs::exists(path / kManifestName, ignored) ||
       step_of_folder_name(path.filename().string()) >= 0) {
-    return LoadedCheckpoint(path);
+    return LoadedCheckpoint(path, verify);
   }
   if (!fs::is_directory(path, ignored)) {
     fail(path.string() + ": expected a checkpoint's or a run's folder, found " +
          (fs::exists(path, ignored) ? "a file" : "nothing"));
   }
-  std::optional<LoadedCheckpoint> newest = load_newest(path);
+  std::optional<LoadedCheckpoint> newest = load_newest(path, verify);
   if (!newest) {
     fail(path.string() + ": expected " + kManifestName +
          " of a checkpoint, or the folder checkpoints of a run, found neither");

@@ -12,7 +12,8 @@
 
 namespace ssmax::checkpoint {
 
-/// Whether the hashes of all files are computed: of several ranks one does it for all.
+/// Whether the hashes of all files are computed: of several ranks one does it for all, and whoever
+/// wants the config alone, which the manifest's own hash covers, need not.
 enum class Verify : std::uint8_t { hashes, nothing };
 
 /// A complete checkpoint: its manifest parses and every file has the size and hash it says.
@@ -41,7 +42,8 @@ class LoadedCheckpoint {
                      const device::Tensor& destination) const;
 
  private:
-  friend std::optional<LoadedCheckpoint> load_newest(const std::filesystem::path& run_folder);
+  friend std::optional<LoadedCheckpoint> load_newest(const std::filesystem::path& run_folder,
+                                                     Verify verify);
 
   /// Elements [first, first + tensor.elements()) are `tensor` of a file.
   struct Place {
@@ -70,11 +72,12 @@ class LoadedCheckpoint {
 /// The newest valid checkpoint of a run; those that are damaged are passed over with a warning.
 /// Nothing when the run has no step folders. Error(checkpoint) when it has some and none is valid:
 /// never a fresh start that nobody asked for.
-std::optional<LoadedCheckpoint> load_newest(const std::filesystem::path& run_folder);
+std::optional<LoadedCheckpoint> load_newest(const std::filesystem::path& run_folder,
+                                            Verify verify = Verify::hashes);
 
 /// The checkpoint that a user names: a checkpoint's folder, which must be valid, or a run's folder,
 /// for its newest valid one. Error(checkpoint) when there is none.
-LoadedCheckpoint load(const std::filesystem::path& path);
+LoadedCheckpoint load(const std::filesystem::path& path, Verify verify = Verify::hashes);
 
 /// Compares the files of a manifest with a folder: one line per size or hash that differs.
 std::vector<std::string> verify_files(const Manifest& manifest,

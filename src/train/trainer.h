@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -71,10 +72,12 @@ class Trainer {
   void begin();
   void require_one_run();
   void log_start();
-  void start_from_checkpoint();
+  void start_from(const checkpoint::LoadedCheckpoint& loaded);
   void resume(const checkpoint::LoadedCheckpoint& loaded);
   void restore(const checkpoint::LoadedCheckpoint& loaded);
   void roll_back();
+  std::optional<checkpoint::LoadedCheckpoint> open_on_all(
+      const std::function<std::optional<checkpoint::LoadedCheckpoint>()>& look);
   std::optional<checkpoint::LoadedCheckpoint> newest_checkpoint();
   void open_metrics(MetricsLog metrics);
 

@@ -107,14 +107,11 @@ void Trainer::begin() {
   });
   if (const auto newest = newest_checkpoint()) {
     comm::together(ranks_, [&] { resume(*newest); });
+  } else if (config_.start.checkpoint.empty()) {
+    comm::together(ranks_, [&] { log_start(); });
   } else {
-    comm::together(ranks_, [&] {
-      if (config_.start.checkpoint.empty()) {
-        log_start();
-      } else {
-        start_from_checkpoint();
-      }
-    });
+    const auto start = open_on_all([&] { return checkpoint::load(config_.start.checkpoint); });
+    comm::together(ranks_, [&] { start_from(*start); });
   }
   comm::together(ranks_, [&] {  // now that this config is known to fit what stands in the folder
     if (files_) base::write_file_atomically(folder_ / "config.json", base::config_text(config_));
@@ -152,8 +149,7 @@ void Trainer::log_start() {
   files_->metrics->write(MetricsEvent::start, step_, members);
 }
 
-void Trainer::start_from_checkpoint() {
-  const checkpoint::LoadedCheckpoint loaded = checkpoint::load(config_.start.checkpoint);
+void Trainer::start_from(const checkpoint::LoadedCheckpoint& loaded) {
   check_model(config_of(loaded), config_, config_.start.allow_change,
               "allow it with start.allow_change");
   const auto report =
@@ -174,17 +170,22 @@ void Trainer::start_from_checkpoint() {
   files_->metrics->write(MetricsEvent::swap, step_, members);
 }
 
-/// Rank 0 looks for it and verifies; the others open what it found.
+/// Rank 0 looks for a checkpoint and verifies it; the others open what it found.
+std::optional<checkpoint::LoadedCheckpoint> Trainer::open_on_all(
+    const std::function<std::optional<checkpoint::LoadedCheckpoint>()>& look) {
+  std::optional<checkpoint::LoadedCheckpoint> loaded;
+  comm::together(ranks_, [&] {
+    if (files_) loaded = look();
+  });
+  const std::string found = ranks_.broadcast(loaded ? loaded->folder().string() : "");
+  comm::together(ranks_, [&] {
+    if (!found.empty() && !loaded) loaded.emplace(found, checkpoint::Verify::nothing);
+  });
+  return loaded;
+}
+
 std::optional<checkpoint::LoadedCheckpoint> Trainer::newest_checkpoint() {
-  std::optional<checkpoint::LoadedCheckpoint> newest;
-  comm::together(ranks_, [&] {
-    if (files_) newest = checkpoint::load_newest(folder_);
-  });
-  const std::string found = ranks_.broadcast(newest ? newest->folder().string() : "");
-  comm::together(ranks_, [&] {
-    if (!found.empty() && !newest) newest.emplace(found, checkpoint::Verify::nothing);
-  });
-  return newest;
+  return open_on_all([&] { return checkpoint::load_newest(folder_); });
 }
 
 void Trainer::resume(const checkpoint::LoadedCheckpoint& loaded) {

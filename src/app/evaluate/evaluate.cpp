@@ -29,18 +29,18 @@ constexpr std::string_view kName = "{name}";
 }
 
 /// The result of each checkpoint needs a file of its own; asked before hours of work.
-void check_files(const Evaluation& evaluation, const ResultFile& result,
-                 const std::vector<std::string>& overrides) {
-  if (evaluation.checkpoints.size() == 1 || result.pattern.empty()) return;
+void check_files(const std::vector<checkpoint::LoadedCheckpoint>& checkpoints,
+                 const ResultFile& result, const std::vector<std::string>& overrides) {
+  if (checkpoints.size() == 1 || result.pattern.empty()) return;
   if (result.pattern.find(kName) == std::string::npos) {
     throw base::Error(base::ErrorKind::usage, "--json " + result.pattern +
                                                   " would hold the results of " +
-                                                  std::to_string(evaluation.checkpoints.size()) +
+                                                  std::to_string(checkpoints.size()) +
                                                   " checkpoints; put {name} into the file's name");
   }
   std::set<std::string> names;
-  for (const std::string& checkpoint : evaluation.checkpoints) {
-    const std::string name = config_of(checkpoint::load(checkpoint), overrides).name;
+  for (const checkpoint::LoadedCheckpoint& checkpoint : checkpoints) {
+    const std::string name = config_of(checkpoint, overrides).name;
     if (names.insert(name).second) continue;
     throw base::Error(base::ErrorKind::usage, "two checkpoints are named " + name +
                                                   ", so that their results would go to one file, " +
@@ -66,9 +66,14 @@ std::filesystem::path ResultFile::of(const std::string& name) const {
 void evaluate_each(const Evaluation& evaluation, const ResultFile& result, const Measure& measure) {
   const std::vector<std::string> overrides = overrides_of(*evaluation.command);
   const bool several = evaluation.checkpoints.size() > 1;
-  check_files(evaluation, result, overrides);
-  for (const std::string& checkpoint : evaluation.checkpoints) {
-    OpenModel open(checkpoint, overrides);
+  // A damaged or absent one shows before the others were measured.
+  std::vector<checkpoint::LoadedCheckpoint> checkpoints;
+  for (const std::string& path : evaluation.checkpoints) {
+    checkpoints.push_back(checkpoint::load(path));
+  }
+  check_files(checkpoints, result, overrides);
+  for (checkpoint::LoadedCheckpoint& checkpoint : checkpoints) {
+    OpenModel open(std::move(checkpoint), overrides);
     const std::filesystem::path file = result.of(open.config.name);
     make_folder_of(file);
     if (several) {

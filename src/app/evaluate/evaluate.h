@@ -27,8 +27,8 @@ struct ResultFile {
   std::filesystem::path of(const std::string& name) const;
 };
 
-/// Opens one checkpoint after the other, measures it and writes what came out. Error(usage) when
-/// two results would go to one file.
+/// Finds and verifies all checkpoints, then measures one after the other and writes what came out.
+/// Error(usage) when two results would go to one file.
 using Measure =
     std::function<base::JsonValue(OpenModel& open, const std::filesystem::path& result_file)>;
 void evaluate_each(const Evaluation& evaluation, const ResultFile& result, const Measure& measure);

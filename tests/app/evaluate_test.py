@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Several checkpoints in one `ssmax evaluate`: each is read once, and all before the first result.
+
+    tests/app/evaluate_test.py PROGRAM
+
+Needs the Python standard library only, and /proc, where Linux counts what a process has read.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+CHECKPOINT = 4
+CONFIG = {
+    "name": "one",
+    "model": {"vocab_size": 257, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "hidden_size": 64, "intermediate_size": 64},
+    "data": {"train": ["data/train_*.bin"], "validation": [], "sequence_length": 16},
+    "training": {"steps": 1, "batch_sequences": 2, "threads": 1},
+}
+
+
+class Test:
+    def __init__(self, program, folder):
+        self.program, self.folder, self.failures = program, folder, []
+
+    def run(self, *arguments):
+        return subprocess.run([self.program, *arguments], capture_output=True, text=True,
+                              cwd=self.folder, check=False, timeout=60)
+
+    def make(self, *arguments):
+        result = self.run(*arguments)
+        if result.returncode != 0:
+            sys.exit(f"ssmax {' '.join(arguments)}: exit code {result.returncode}\n{result.stderr}")
+
+    def bytes_read(self, *arguments):
+        with subprocess.Popen([self.program, *arguments], stdout=subprocess.DEVNULL,
+                              cwd=self.folder) as process:
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            counts = pathlib.Path(f"/proc/{process.pid}/io").read_text(encoding="ascii")
+        if process.returncode != 0:
+            sys.exit(f"ssmax {' '.join(arguments)}: exit code {process.returncode}")
+        return int(dict(line.split(": ") for line in counts.splitlines())["rchar"])
+
+    def expect(self, holds, message):
+        if not holds:
+            self.failures.append(message)
+
+    def all(self):
+        (self.folder / "text.txt").write_text("To be read. " * 100)
+        (self.folder / "one.json").write_text(json.dumps(CONFIG))
+        self.make("prepare", "text.txt", "--out", "data")
+        for name in ("one", "two"):
+            self.make("train", "one.json", "--out", name, "--name=" + name)
+        step = self.folder / "one" / "checkpoints" / "step_00000001"
+        size = sum(file.stat().st_size for file in step.iterdir())
+        data = ("--data", "data/train_*.bin")
+
+        plain = self.bytes_read("evaluate", "one", "two", "loss", *data)
+        named = self.bytes_read("evaluate", "one", "two", "loss", *data, "--json", "{name}_loss.json")
+        self.expect(named - plain < size / 2,
+                    f"--json reads {named - plain} bytes more of checkpoints of {size} bytes")
+        once = self.bytes_read("train", "one.json", "--dry-run", "--start.checkpoint=one",
+                               "--start.model=checkpoint")
+        none = self.bytes_read("train", "one.json", "--dry-run")
+        self.expect(once - none < size / 2,
+                    f"the model of a checkpoint of {size} bytes takes {once - none} bytes to know")
+
+        shutil.copytree(self.folder / "two", self.folder / "damaged")
+        weights = self.folder / "damaged/checkpoints/step_00000001/model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+        result = self.run("evaluate", "one", "damaged", "loss", *data)
+        self.expect(result.returncode == CHECKPOINT and "model.safetensors" in result.stderr,
+                    f"a damaged checkpoint: exit code {result.returncode}\n{result.stderr}")
+        self.expect(result.stdout == "", f"a damaged checkpoint shows after\n{result.stdout}")
+
+
+def main():
+    program = str(pathlib.Path(sys.argv[1]).resolve())
+    with tempfile.TemporaryDirectory() as name:
+        test = Test(program, pathlib.Path(name))
+        test.all()
+    for failure in test.failures:
+        print(failure)
+    print(f"{len(test.failures)} failures")
+    sys.exit(1 if test.failures else 0)
+
+
+if __name__ == "__main__":
+    main()
