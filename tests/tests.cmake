@@ -159,6 +159,8 @@ if(Python3_FOUND)
                             ${CMAKE_BINARY_DIR}/reproduce_tiny)
   ssmax_script_test(app.evaluate TIMEOUT 60 LABELS app
                     COMMAND tests/app/evaluate_test.py $<TARGET_FILE:ssmax>)
+  ssmax_script_test(app.generate TIMEOUT 60 LABELS app
+                    COMMAND tests/app/generate_test.py $<TARGET_FILE:ssmax>)
   ssmax_script_test(faults.wrong_input TIMEOUT 120 LABELS faults
                     COMMAND tests/faults/wrong_input_test.py $<TARGET_FILE:ssmax>)
   # The long form is scripts/kill_test.py alone: 200 kills.

@@ -1,8 +1,10 @@
+#include <unistd.h>
+
 #include <iostream>
-#include <random>
 
 #include "app/command.h"
 #include "app/open_model.h"
+#include "base/progress.h"
 #include "corpus/utf8.h"
 #include "model/generation.h"
 
@@ -26,16 +28,27 @@ void run_generate(const CLI::App& command, const GenerateOptions& options) {
   const auto prompt = static_cast<std::int64_t>(tokens.size());
 
   model::KvDecoder decoder(open.model, 1, prompt + options.tokens, open.arena);
+  base::ProgressOptions style;
+  style.unit = "tokens";
+  base::Progress reading("reading the prompt", prompt, style);
+  std::span<const float> logits = decoder.feed(
+      open.stream, tokens, {}, [&](std::int64_t positions) { reading.advance(positions); });
+  reading.finish();
+
   corpus::Utf8Stream text;
   std::cout << options.prompt << std::flush;
-  std::span<const float> logits = decoder.feed(open.stream, tokens);
+  // Text that appears on a terminal is progress enough, and a line of progress would cut it up.
+  if (::isatty(STDOUT_FILENO) == 1) style.style = base::ProgressOptions::Style::silent;
+  base::Progress generating("generating", options.tokens, style);
   for (std::int64_t i = 0; i < options.tokens; ++i) {
     const std::int32_t token =
         model::sample_token(logits, options.sampling, static_cast<std::uint64_t>(i));
     if (token == tokenizer.end_of_text()) break;
     std::cout << text.push(tokenizer.decode(std::span(&token, 1))) << std::flush;
     if (i + 1 < options.tokens) logits = decoder.feed(open.stream, std::span(&token, 1));
+    generating.advance();
   }
+  generating.finish();
   std::cout << text.finish() << std::endl;
 }
 

@@ -61,18 +61,20 @@ NeedleReader::NeedleReader(const model::Model& model, const corpus::Tokenizer& t
       decoder_(model, batch, context + kAnswerTokens, arena, kChunk) {}
 
 std::span<const float> NeedleReader::feed(Stream& stream, std::int64_t begin, std::int64_t end,
-                                          const model::AttentionVisitor& visit) {
+                                          const model::AttentionVisitor& visit,
+                                          const model::FeedProgress& progress) {
   part_.clear();
   for (std::int64_t b = 0; b < batch(); ++b) {
     const auto row = prompts_.begin() + b * context_;
     part_.insert(part_.end(), row + begin, row + end);
   }
-  return decoder_.feed(stream, part_, visit);
+  return decoder_.feed(stream, part_, visit, progress);
 }
 
 std::vector<std::string> NeedleReader::answer(Stream& stream,
                                               std::span<const NeedleQuestion> questions,
-                                              const model::AttentionVisitor& visit) {
+                                              const model::AttentionVisitor& visit,
+                                              const model::FeedProgress& progress) {
   std::vector<std::int32_t> prompts;
   for (const NeedleQuestion& question : questions) {
     prompts.insert(prompts.end(), question.prompt.tokens.begin(), question.prompt.tokens.end());
@@ -82,10 +84,11 @@ std::vector<std::string> NeedleReader::answer(Stream& stream,
   }
   const std::int64_t known = std::min(common_prefix(prompts_, prompts, context_), context_ - 1);
   decoder_.rewind(known);
+  if (progress) progress(known);
   prompts_ = std::move(prompts);
   // The last token alone, so that only its attention is seen.
-  if (known < context_ - 1) feed(stream, known, context_ - 1, {});
-  std::span<const float> logits = feed(stream, context_ - 1, context_, visit);
+  if (known < context_ - 1) feed(stream, known, context_ - 1, {}, progress);
+  std::span<const float> logits = feed(stream, context_ - 1, context_, visit, progress);
 
   std::vector<std::string> answers(questions.size());
   std::vector<bool> ended(questions.size(), false);

@@ -49,15 +49,18 @@ class NeedleReader {
 
   /// What the model says behind each of B prompts. A beginning that all prompts share with those of
   /// the call before is not computed again. `visit` sees the attention of every prompt's last
-  /// token, which is where the answer is chosen, and may be empty.
+  /// token, which is where the answer is chosen, and may be empty. `progress` is told the positions
+  /// of each prompt that are done.
   std::vector<std::string> answer(Stream& stream, std::span<const NeedleQuestion> questions,
-                                  const model::AttentionVisitor& visit = {});
+                                  const model::AttentionVisitor& visit = {},
+                                  const model::FeedProgress& progress = {});
 
   std::int64_t batch() const { return decoder_.batch(); }
 
  private:
   std::span<const float> feed(Stream& stream, std::int64_t begin, std::int64_t end,
-                              const model::AttentionVisitor& visit);
+                              const model::AttentionVisitor& visit,
+                              const model::FeedProgress& progress);
 
   corpus::Tokenizer tokenizer_;
   std::int64_t context_;

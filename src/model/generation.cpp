@@ -124,7 +124,8 @@ void KvDecoder::feed_chunk(Stream& stream, Activations& activations,
 }
 
 std::span<const float> KvDecoder::feed(Stream& stream, std::span<const std::int32_t> tokens,
-                                       const AttentionVisitor& visit) {
+                                       const AttentionVisitor& visit,
+                                       const FeedProgress& progress) {
   const auto row_length = static_cast<std::int64_t>(tokens.size()) / batch_;
   if (position_ + row_length > capacity_) {
     throw base::Error(base::ErrorKind::usage, "the context holds " + std::to_string(capacity_) +
@@ -137,6 +138,7 @@ std::span<const float> KvDecoder::feed(Stream& stream, std::span<const std::int3
         passes_, [&](const Activations& a) { return a.options.length <= row_length - done; });
     feed_chunk(stream, longest, tokens, done, row_length, visit);
     done += longest.options.length;
+    if (progress) progress(longest.options.length);
   }
   const std::vector<double> logits = device::to_host(stream, logits_);
   std::transform(logits.begin(), logits.end(), host_logits_.begin(),

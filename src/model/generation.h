@@ -21,6 +21,9 @@ struct SamplingOptions {
 std::int32_t sample_token(std::span<const float> logits, const SamplingOptions& options,
                           std::uint64_t index);
 
+/// Told the new positions of each sequence, pass after pass.
+using FeedProgress = std::function<void(std::int64_t positions)>;
+
 /// Runs a model token by token with keys and values kept: B sequences of equal length side by side.
 class KvDecoder {
  public:
@@ -40,7 +43,8 @@ class KvDecoder {
   /// next call. `visit` sees the attention of every pass and may be empty. Errors: ErrorKind::usage
   /// when the capacity is exceeded.
   std::span<const float> feed(Stream& stream, std::span<const std::int32_t> tokens,
-                              const AttentionVisitor& visit = {});
+                              const AttentionVisitor& visit = {},
+                              const FeedProgress& progress = {});
 
  private:
   void feed_chunk(Stream& stream, Activations& activations, std::span<const std::int32_t> tokens,

@@ -72,7 +72,11 @@ TEST_F(NeedleReading, SharedBeginningsDoNotChangeAnswers) {
       EXPECT_GT(weight_on(row.of(0, 0), questions[0].prompt.digits), 0.0);
       ++blocks;
     });
-    EXPECT_EQ(shared.answer(stream_, questions), fresh.answer(stream_, questions, visitor));
+    std::int64_t told = 0;
+    const auto progress = [&](std::int64_t positions) { told += positions; };
+    EXPECT_EQ(shared.answer(stream_, questions, {}, progress),
+              fresh.answer(stream_, questions, visitor));
+    EXPECT_EQ(told, 400);  // of each prompt, those in the cache too
     EXPECT_EQ(blocks, 2);
     EXPECT_GT(weight, 0.0);
   }

@@ -99,8 +99,11 @@ TEST(KvDecoder, AgreesWithTheFullForward) {
     model.parameters().initialize(stream, 5);
     const std::vector<std::int32_t> tokens = random_tokens(2 * 30, 9);  // (B, T) = (2, 30)
 
-    KvDecoder at_once(model, 2, 40, arena);
-    const auto full = at_once.feed(stream, tokens);
+    KvDecoder at_once(model, 2, 40, arena, 16);
+    std::vector<std::int64_t> passes;
+    const auto full = at_once.feed(stream, tokens, {},
+                                   [&](std::int64_t positions) { passes.push_back(positions); });
+    EXPECT_EQ(passes, (std::vector<std::int64_t>{16, 4, 4, 4, 1, 1}));
     const std::vector<float> expected(full.begin(), full.end());
 
     KvDecoder one_by_one(model, 2, 40, arena);

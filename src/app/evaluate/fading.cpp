@@ -81,7 +81,9 @@ std::vector<HeadSpreads> measure(OpenModel& open, const FadingOptions& options,
         const auto row = tokens.tokens.begin() + b * longest;
         part.insert(part.end(), row + decoder.position(), row + end);
       }
-      if (!part.empty()) decoder.feed(open.stream, part, visit);
+      if (part.empty()) return;
+      decoder.feed(open.stream, part, visit,
+                   [&](std::int64_t positions) { progress.advance(batch * positions); });
     };
     for (std::size_t i = 0; i < lengths.size(); ++i) {
       feed(lengths[i] - 1, {});
@@ -96,7 +98,6 @@ std::vector<HeadSpreads> measure(OpenModel& open, const FadingOptions& options,
           }
         }
       }));
-      progress.update(done * longest + batch * lengths[i]);
     }
   }
   return spreads;

@@ -144,7 +144,9 @@ std::vector<Cell> measure_context(OpenModel& open, const NeedleOptions& options,
         questions.push_back(evaluation::ask(writer, haystack, trials, trial, cell.depth,
                                             evaluation::needle_of(trials, trial, d)));
       }
-      const std::vector<std::string> answers = reader.answer(open.stream, questions);
+      const std::vector<std::string> answers =
+          reader.answer(open.stream, questions, {},
+                        [&](std::int64_t positions) { progress.advance(batch * positions); });
       for (std::size_t i = 0; i < answers.size(); ++i) {
         const NeedleOutcome outcome = evaluation::judge(questions[i].needle, answers[i]);
         ++cell.trials;
@@ -154,7 +156,6 @@ std::vector<Cell> measure_context(OpenModel& open, const NeedleOptions& options,
           cell.samples.push_back(questions[i].needle.digits() + ":" + readable(answers[i]));
         }
       }
-      progress.advance(batch * context);
     }
   }
   return cells;
@@ -322,9 +323,9 @@ JsonValue attention_trials(OpenModel& open, const NeedleOptions& options,
     }
     ScoreCollector collector(questions);
     const std::vector<std::string> answers = reader.answer(
-        open.stream, questions, rows.visitor(open.stream, [&](const evaluation::AttentionRow& row) {
-          collector.see(row);
-        }));
+        open.stream, questions,
+        rows.visitor(open.stream, [&](const evaluation::AttentionRow& row) { collector.see(row); }),
+        [&](std::int64_t positions) { progress.advance(batch * positions); });
     for (std::size_t b = 0; b < questions.size(); ++b) {
       const HeadScores& scores = collector.scores()[b];
       const NeedleOutcome outcome = evaluation::judge(questions[b].needle, answers[b]);
@@ -332,7 +333,6 @@ JsonValue attention_trials(OpenModel& open, const NeedleOptions& options,
       top += *std::ranges::max_element(scores.needle);
       list.items.push_back(json_of(questions[b], answers[b], scores));
     }
-    progress.advance(batch * context);
   }
   std::printf(
       "context %lld: %lld of %lld answers exact; largest needle score of a head %.4f in "
