@@ -5,6 +5,7 @@
 #include "app/open_model.h"
 #include "base/format.h"
 #include "base/log.h"
+#include "base/partial_folder.h"
 #include "base/progress.h"
 #include "checkpoint/hugging_face/export_model.h"
 
@@ -25,6 +26,7 @@ struct ExportOptions {
 };
 
 void run_export(const ExportOptions& options) {
+  base::require_absent_or_empty(options.out);
   const checkpoint::LoadedCheckpoint loaded = checkpoint::load(options.checkpoint);
   for (const std::string& warning : loaded.warnings()) base::log_warning(warning);
   const train::RunConfig config = config_of(loaded, {});

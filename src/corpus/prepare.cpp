@@ -6,8 +6,8 @@
 #include <memory>
 #include <optional>
 
-#include "base/durable_file.h"
 #include "base/errors.h"
+#include "base/partial_folder.h"
 #include "corpus/documents.h"
 #include "corpus/ordered_parallel.h"
 #include "corpus/shard_writer.h"
@@ -90,13 +90,7 @@ void check(const PrepareOptions& options) {
                                       std::to_string(options.shard_tokens));
   }
   if (options.out.empty()) throw Error(ErrorKind::usage, "name the folder to write");
-  std::error_code error;
-  if (std::filesystem::exists(options.out, error) &&
-      !(std::filesystem::is_directory(options.out) && std::filesystem::is_empty(options.out))) {
-    throw Error(ErrorKind::usage, options.out.string() +
-                                      " exists and is not an empty folder; choose another or "
-                                      "remove it");
-  }
+  base::require_absent_or_empty(options.out);
 }
 
 /// True for the share `fraction` of all hashes.
@@ -162,16 +156,10 @@ Manifest prepare(const Tokenizer& tokenizer, const PrepareOptions& options,
       options.validation.empty() ? Inputs{} : find_inputs(options.validation);
   const int threads = thread_count(options.threads);
 
-  path out = std::filesystem::absolute(options.out).lexically_normal();
-  if (!out.has_filename()) out = out.parent_path();
-  const path partial = out.string() + ".partial";
-  std::error_code ignored;  // what stands in the way shows when the folder is made
-  std::filesystem::remove_all(partial, ignored);  // of a run that was interrupted
-  base::create_folders(partial);
-
+  base::PartialFolder folder(options.out);
   const TokenType type = token_type_for(tokenizer.vocab_size());
-  SplitWriter train(partial, "train", type, options.shard_tokens);
-  SplitWriter validation(partial, "val", type, options.shard_tokens);
+  SplitWriter train(folder.path(), "train", type, options.shard_tokens);
+  SplitWriter validation(folder.path(), "val", type, options.shard_tokens);
   std::int64_t done = 0;
   const std::int64_t total = inputs.bytes + validation_inputs.bytes;
   const auto advance = [&](std::int64_t bytes) {
@@ -195,9 +183,9 @@ Manifest prepare(const Tokenizer& tokenizer, const PrepareOptions& options,
                                      ": no text for training is left; add documents or make the "
                                      "validation fraction smaller");
   }
-  tokenizer.write_json(partial / "tokenizer.json");
-  write_manifest(partial, manifest);
-  base::rename_durably(partial, out);
+  tokenizer.write_json(folder.path() / "tokenizer.json");
+  write_manifest(folder.path(), manifest);
+  folder.commit();
   return manifest;
 }
 

@@ -28,7 +28,7 @@ using PrepareProgress = std::function<void(std::int64_t done, std::int64_t total
 /// as in the shards of llm.c; documents without text are left out. Documents may cross from one
 /// shard into the next. The files depend on the inputs and options, not on the number of threads.
 ///
-/// All is written to OUT.partial and renamed at the end, so OUT is complete or not there.
+/// OUT is complete or not there: see base::PartialFolder.
 /// Returns the manifest. Error(data) for bad input, with file and line; Error(disk) for the disk.
 Manifest prepare(const Tokenizer& tokenizer, const PrepareOptions& options,
                  const PrepareProgress& progress = {});

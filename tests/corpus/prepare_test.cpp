@@ -145,6 +145,7 @@ TEST_F(PrepareTest, a_bad_line_is_an_error_with_file_and_line_and_leaves_no_fold
     const std::string message = error_of(ErrorKind::data, [&] { prepare(bytes_, options_); });
     expect_contains(message, "bad.jsonl:3:");
     EXPECT_FALSE(std::filesystem::exists(options_.out));
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "out.partial"));
   }
 }
 

@@ -120,6 +120,8 @@ class Test:
         self.expect("prepare with ulimit -f",
                     self.run("prepare", "text", "--out", "much", preexec_fn=self.limit_file_size),
                     DISK, ["much", "File too large"])
+        if (self.folder / "much.partial").exists():
+            self.failures.append("a prepare that failed has left much.partial")
         self.expect("train with ulimit -f",
                     self.run("train", "small.json", "--out", "large",
                              preexec_fn=self.limit_file_size),

@@ -7,6 +7,7 @@
 
 #include "base/durable_file.h"
 #include "base/errors.h"
+#include "base/partial_folder.h"
 #include "checkpoint/hugging_face/config.h"
 #include "checkpoint/hugging_face/modeling_text.h"
 #include "checkpoint/match.h"
@@ -202,25 +203,13 @@ void cut_vocabulary(ModelSection& model, const ExportOptions& options, ExportRep
   model.vocab_size = options.tokenizer->vocab_size();
 }
 
-fs::path checked_out(const fs::path& given) {
-  std::error_code error;
-  if (fs::exists(given, error) && !(fs::is_directory(given) && fs::is_empty(given))) {
-    throw base::Error(base::ErrorKind::usage,
-                      given.string() + " exists and is not an empty folder; choose another");
-  }
-  const fs::path out = fs::absolute(given).lexically_normal();
-  return out.has_filename() ? out : out.parent_path();
-}
-
 }  // namespace
 
 ExportReport export_model(const LoadedCheckpoint& loaded, const JsonValue& section,
-                          const fs::path& given, const ExportOptions& options,
+                          const fs::path& out, const ExportOptions& options,
                           const WeightProgress& progress) {
-  const fs::path out = checked_out(given);
-  const fs::path partial = out.string() + ".partial";
-  fs::remove_all(partial);  // of an export that was interrupted
-  base::create_folders(partial);
+  base::PartialFolder folder(out);
+  const fs::path& partial = folder.path();
 
   ExportReport report;
   ModelSection model(section);
@@ -253,7 +242,7 @@ ExportReport export_model(const LoadedCheckpoint& loaded, const JsonValue& secti
   if (temperature.scales_queries) {
     report.notes.push_back(temperature_note(loaded, model, temperature));
   }
-  base::rename_durably(partial, out);
+  folder.commit();
   return report;
 }
 

@@ -41,7 +41,7 @@ struct ExportReport {
 /// with W_q of head h multiplied by s_h / T: s_h ln n + s_h / T, so s_h / T too much.
 ///
 /// `model` is the section "model" of the checkpoint's resolved config. All is written to
-/// OUT.partial and renamed at the end. Error(usage) when OUT is there and not empty.
+/// a base::PartialFolder. Error(usage) when OUT is there and not empty.
 ExportReport export_model(const LoadedCheckpoint& loaded, const base::JsonValue& model,
                           const std::filesystem::path& out, const ExportOptions& options,
                           const WeightProgress& progress = {});
