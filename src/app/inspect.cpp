@@ -20,6 +20,9 @@
 #include "base/strict_json.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint_store.h"
+#include "checkpoint/hugging_face/config.h"
+#include "checkpoint/hugging_face/folder.h"
+#include "checkpoint/hugging_face/import_model.h"
 #include "checkpoint/load.h"
 #include "corpus/manifest.h"
 #include "corpus/shard.h"
@@ -29,6 +32,7 @@ namespace ssmax::app {
 namespace {
 
 namespace fs = std::filesystem;
+namespace hf = checkpoint::hugging_face;
 
 using base::ErrorKind;
 using base::JsonValue;
@@ -243,6 +247,41 @@ void inspect_run(std::ostream& out, const fs::path& folder) {
   }
 }
 
+/// config.json of Hugging Face names the class of transformers that reads it.
+bool is_hugging_face(const JsonValue& config) {
+  return config.find("architectures") != nullptr || config.find("model_type") != nullptr;
+}
+
+/// What of this program, and what of Python, goes on with the folder.
+std::string hugging_face_advice(const fs::path& folder, bool own_code) {
+  const fs::path config = folder / hf::kConfigFile;
+  std::string text = "in Python:     AutoModelForCausalLM.from_pretrained(\"" + folder.string() +
+                     (own_code ? "\", trust_remote_code=True)" : "\")") + " of transformers\n";
+  try {
+    hf::parse_config_json(base::read_text_file(config, ErrorKind::checkpoint, kMaxJsonBytes),
+                          config.string());
+    return text + "in this program: ssmax import " + folder.string() + " --out runs/NAME\n";
+  } catch (const base::Error& error) {
+    return text + "in this program: not, ssmax import refuses it: " + error.what() + "\n";
+  }
+}
+
+/// A model that `ssmax export` wrote or `ssmax import` is to read.
+void inspect_hugging_face(std::ostream& out, const fs::path& folder, const JsonValue& config) {
+  const JsonValue* classes = config.find("architectures");
+  const bool named = classes != nullptr && !classes->items.empty();
+  out << folder.string() << ": Hugging Face model"
+      << (named ? ", " + base::printable(classes->items.front().text) : "") << '\n'
+      << hugging_face_advice(folder, config.find("auto_map") != nullptr) << '\n';
+  print_values(out, config);
+  // As import opens them, for an index that does not fit its files.
+  const hf::WeightFolder weights(folder);
+  for (const fs::path& file : weights.files()) {
+    out << '\n';
+    print_tensors(out, file);
+  }
+}
+
 void print_tokens(std::ostream& out, const std::vector<std::int32_t>& ids,
                   const std::string& tokenizer) {
   std::string line = "first tokens:";
@@ -385,14 +424,18 @@ void inspect_folder(std::ostream& out, const fs::path& path) {
   if (fs::exists(path / checkpoint::kManifestName)) {
     return inspect_json(out, path / checkpoint::kManifestName);
   }
-  if (fs::exists(checkpoint::checkpoints_folder(path)) || fs::exists(path / "config.json") ||
-      fs::exists(path / "metrics.jsonl")) {
-    return inspect_run(out, path);
+  if (fs::exists(checkpoint::checkpoints_folder(path))) return inspect_run(out, path);
+  if (fs::exists(path / hf::kConfigFile)) {
+    const JsonValue config = read_json(path / hf::kConfigFile);
+    return is_hugging_face(config) ? inspect_hugging_face(out, path, config)
+                                   : inspect_run(out, path);
   }
+  if (fs::exists(path / "metrics.jsonl")) return inspect_run(out, path);
   throw base::Error(ErrorKind::usage,
                     path.string() +
                         ": expected manifest.json (a checkpoint, prepared data), checkpoints, "
-                        "config.json or metrics.jsonl (a run), found none of them");
+                        "config.json or metrics.jsonl (a run, a Hugging Face model), found none "
+                        "of them");
 }
 
 }  // namespace
@@ -424,8 +467,8 @@ void add_inspect(CLI::App& app) {
       app.add_subcommand("inspect", "Show what is in any file or folder that this program writes");
   command
       ->add_option("FILE_OR_DIR", options->path,
-                   "A safetensors file, checkpoint, run, token shard, prepared data, "
-                   "metrics.jsonl or JSON file")
+                   "A safetensors file, checkpoint, run, Hugging Face folder, token shard, "
+                   "prepared data, metrics.jsonl or JSON file")
       ->required();
   command->add_option("--tokenizer", options->tokenizer,
                       "Show a shard's first tokens as text: \"bytes\", a file or a folder");

@@ -13,10 +13,11 @@ namespace ssmax::app {
 /// The subcommand `ssmax inspect FILE_OR_DIR`.
 void add_inspect(CLI::App& app);
 
-/// Prints tables about a safetensors file, a checkpoint's or run's folder, a token shard, a folder
-/// of prepared data or its manifest, metrics.jsonl or another JSON file. `tokenizer` shows the text
-/// of a shard's first tokens; none when empty. Throws after printing what it could when a file is
-/// damaged; Error(usage) when it is of no kind that the program writes.
+/// Prints tables about a safetensors file, a checkpoint's, run's or Hugging Face folder, a token
+/// shard, a folder of prepared data or its manifest, metrics.jsonl or another JSON file.
+/// `tokenizer` shows the text of a shard's first tokens; none when empty. Throws after printing
+/// what it could when a file is damaged; Error(usage) when it is of no kind that the program
+/// writes.
 void inspect(std::ostream& out, const std::filesystem::path& path, const std::string& tokenizer);
 
 }  // namespace ssmax::app

@@ -9,6 +9,7 @@
 #include "base/read_file.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint_store.h"
+#include "checkpoint/hugging_face/folder.h"
 
 namespace ssmax::checkpoint {
 namespace {
@@ -226,8 +227,11 @@ LoadedCheckpoint load(const fs::path& path, Verify verify) {
   }
   std::optional<LoadedCheckpoint> newest = load_newest(path, verify);
   if (!newest) {
+    const bool weights = fs::exists(path / hugging_face::kSingleFile, ignored) ||
+                         fs::exists(path / hugging_face::kIndexFile, ignored);
     fail(path.string() + ": expected " + kManifestName +
-         " of a checkpoint, or the folder checkpoints of a run, found neither");
+         " of a checkpoint, or the folder checkpoints of a run, found " +
+         (weights ? "a Hugging Face folder; ssmax import makes a run of it" : "neither"));
   }
   return std::move(*newest);
 }

@@ -108,6 +108,17 @@ TEST_F(InspectTest, run) {
   EXPECT_TRUE(shows(result, "validation      1  step=2  loss=5.125\n"));
 }
 
+TEST_F(InspectTest, hugging_face_folder_that_import_refuses) {
+  const fs::path folder = run_.path() / "foreign";
+  fs::create_directory(folder);
+  write_all(folder / "config.json", R"({"architectures": ["MambaForCausalLM"]})");
+  const Inspected result = inspected(folder);
+  EXPECT_TRUE(shows(result, "foreign: Hugging Face model, MambaForCausalLM\n"));
+  EXPECT_TRUE(shows(result, "in this program: not, ssmax import refuses it: "));
+  ASSERT_TRUE(result.error) << "there are no weights";
+  EXPECT_NE(std::string(result.error->what()).find("model.safetensors"), std::string::npos);
+}
+
 TEST_F(InspectTest, metrics_damaged_in_the_middle) {
   const fs::path path = run_.path() / "metrics.jsonl";
   write_all(path, "{\"event\":\"st\n{\"event\":\"step\",\"step\":1}\n");

@@ -56,6 +56,7 @@ CASES = [
     ("train small.json --out new --start.checkpoint=run --model.normalizer.kind=ssmax", CHECKPOINT,
      ["model.normalizer.kind", "start.allow_change"]),
     ("evaluate run loss --model.normalizer.kind=ssmax", CHECKPOINT, ["ssmax swap"]),
+    ("evaluate exported loss", CHECKPOINT, ["Hugging Face folder", "ssmax import"]),
     # Results
     ("evaluate run run loss --json {name}.json", USAGE, ["two checkpoints are named small"]),
     ("evaluate run loss --json text/a.txt/x.json", DISK, ["text/a.txt", "Not a directory"]),

@@ -74,6 +74,16 @@ class Test:
             self.expect((out / "modeling_ssmax.py").read_bytes() == MODELING.read_bytes(),
                         f"{name}: modeling_ssmax.py is not that of the sources")
 
+    def check_inspection(self, name):
+        out = self.folder / f"export_{name}"
+        config = json.loads((out / "config.json").read_text())
+        shown = self.run("inspect", out)
+        for words in (f"Hugging Face model, {config['architectures'][0]}\n",
+                      f"ssmax import {out} --out", "/model.safetensors: safetensors, "):
+            self.expect(words in shown, f"{name}: inspect of the export does not say `{words}`")
+        self.expect(("trust_remote_code=True" in shown) == (out / "modeling_ssmax.py").exists(),
+                    f"{name}: inspect is wrong about the code that comes with the export")
+
     def check_logits(self, name, run):
         stored = read_safetensors(GOLDEN / name / "logits.safetensors")
         tokens = stored["tokens"][1].tolist()
@@ -115,6 +125,7 @@ def main():
             run = test.folder / f"run_{name}"
             test.run("import", GOLDEN / name / "given", "--out", run)
             test.check_export(name, run)
+            test.check_inspection(name)
             test.check_logits(name, run)
             test.check_use(name, run)
     for failure in test.failures:

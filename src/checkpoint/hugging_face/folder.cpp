@@ -155,6 +155,12 @@ void WeightFolder::open_indexed() {
   }
 }
 
+std::vector<fs::path> WeightFolder::files() const {
+  std::vector<fs::path> paths;
+  for (const SafetensorsFile& file : files_) paths.push_back(file.path());
+  return paths;
+}
+
 std::vector<const TensorInfo*> WeightFolder::tensors() const {
   std::vector<const TensorInfo*> all;
   for (const SafetensorsFile& file : files_) {

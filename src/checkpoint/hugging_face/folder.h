@@ -23,6 +23,7 @@ class WeightFolder {
   explicit WeightFolder(const std::filesystem::path& folder);
 
   const std::filesystem::path& path() const { return folder_; }
+  std::vector<std::filesystem::path> files() const;
   std::vector<const TensorInfo*> tensors() const;
   const TensorInfo* find(std::string_view name) const;  ///< nullptr when there is none
   /// See SafetensorsFile::read_converted.
