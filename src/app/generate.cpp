@@ -6,6 +6,7 @@
 #include "app/open_model.h"
 #include "base/progress.h"
 #include "corpus/utf8.h"
+#include "device/core_watch.h"
 #include "model/generation.h"
 
 namespace ssmax::app {
@@ -22,6 +23,7 @@ struct GenerateOptions {
 
 void run_generate(const CLI::App& command, const GenerateOptions& options) {
   OpenModel open(checkpoint::load(options.checkpoint), overrides_of(command));
+  const device::CoreWatch cores;
   const corpus::Tokenizer tokenizer = need_tokenizer(options.tokenizer, open);
   std::vector<std::int32_t> tokens{tokenizer.end_of_text()};
   tokenizer.encode(tokens, options.prompt);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "comm/agreement.h"
 #include "comm/launch.h"
+#include "device/core_watch.h"
 #include "device/gpus.h"
 #include "device/parallel.h"
 #include "kernels/linear/matmul_limit.h"
@@ -103,6 +104,7 @@ void train_on(comm::Communicator& ranks, const comm::Launch& launch, const CLI::
                                            ? std::filesystem::path("runs") / config.name
                                            : std::filesystem::path(options.out);
   const train::StopSignals signals(exit_code(base::ErrorKind::stopped));
+  const device::CoreWatch cores;
   // A thread that hangs cannot be unwound, so the process ends here.
   train::Watchdog watchdog(ranks.rank(), [](const base::Error& error) {
     std::fprintf(stderr, "ssmax: %s\n", error.what());

@@ -6,6 +6,7 @@
 
 #include "base/durable_file.h"
 #include "base/text.h"
+#include "device/core_watch.h"
 
 namespace ssmax::app {
 
@@ -74,6 +75,7 @@ void evaluate_each(const Evaluation& evaluation, const ResultFile& result, const
   check_files(checkpoints, result, overrides);
   for (checkpoint::LoadedCheckpoint& checkpoint : checkpoints) {
     OpenModel open(std::move(checkpoint), overrides);
+    const device::CoreWatch cores;
     const std::filesystem::path file = result.of(open.config.name);
     make_folder_of(file);
     if (several) {
