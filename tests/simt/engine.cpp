@@ -69,7 +69,7 @@ std::size_t shared_limit(const Launch& launch) {
   return launch.asked_shared_bytes > 0 ? most_shared_bytes : kSharedBytes;
 }
 
-enum class State : unsigned char { ready, at_barrier, in_warp, ended };
+enum class State : unsigned char { ready, at_barrier, at_partial_barrier, in_warp, waiting, ended };
 
 struct Thread {
   Fiber fiber;
@@ -78,7 +78,9 @@ struct Thread {
   State state = State::ready;
   Site site;
   const char* operation = "";
-  std::vector<std::vector<Copy>> copies;  // the last group is open
+  std::vector<std::vector<Copy>> copies;          // the last group is open
+  unsigned barrier = 0;                           // the number of the partial one
+  const std::function<bool()>* passed = nullptr;  // what it waits for
 };
 
 /// Lanes on their way into one operation.
@@ -112,6 +114,9 @@ class Block {
   Extent index() const { return index_; }
 
   void wait_at_barrier(const Site& site);
+  void wait_at_partial_barrier(const Site& site, unsigned number, unsigned threads);
+  void wait_until(const Site& site, const char* operation, const std::function<bool()>& passed);
+  BlockState& state(const std::function<std::unique_ptr<BlockState>()>& make);
   void meet(const Site& site, const char* operation, unsigned mask, std::int64_t immediate,
             void* lane, void (*compute)(const Lanes&));
   void* dynamic_shared() { return dynamic_ != nullptr ? dynamic_->data() : nullptr; }
@@ -122,6 +127,7 @@ class Block {
   static void thread_main(void* block);
   void pause(State state, const Site& site, const char* operation);
   void release_barrier();
+  void wake_waiting();
   std::optional<std::size_t> place_in_shared(const void* address) const;
   [[noreturn]] void report_deadlock();
 
@@ -132,6 +138,9 @@ class Block {
   unsigned alive_ = 0;
   unsigned at_barrier_ = 0;
   Site barrier_site_;
+  std::map<unsigned, unsigned> at_partial_barrier_;  // threads by number
+  unsigned waiting_ = 0;
+  std::unique_ptr<BlockState> state_;
   Thread* current_ = nullptr;
   std::vector<Thread*> ready_;
   std::vector<std::vector<Meeting>> meetings_;  // by warp
@@ -159,6 +168,7 @@ void Block::thread_main(void* self) {
                     [](const auto& group) { return !group.empty(); })) {
       fail("the thread ends with copies of cp.async that it has not waited for");
     }
+    if (block.state_) block.state_->end_of_thread(thread.linear);
   } catch (...) {
     if (!block.error_) block.error_ = std::current_exception();
   }
@@ -173,6 +183,9 @@ void Block::run(const Launch& launch, const Extent& index, std::uint64_t seed,
   count_ = static_cast<unsigned>(launch.block.count());
   alive_ = count_;
   at_barrier_ = 0;
+  at_partial_barrier_.clear();
+  waiting_ = 0;
+  state_ = nullptr;
   in_operation_ = false;
   error_ = nullptr;
   meetings_.assign(count_ / kWarpSize, {});
@@ -203,6 +216,8 @@ void Block::run(const Launch& launch, const Extent& index, std::uint64_t seed,
   Random random(seed);
   std::vector<Thread*> round;
   while (alive_ > 0 && !error_) {
+    if (waiting_ > 0) wake_waiting();
+    if (error_) break;
     if (ready_.empty()) {
       try {
         report_deadlock();
@@ -228,6 +243,7 @@ void Block::run(const Launch& launch, const Extent& index, std::uint64_t seed,
     round.clear();
   }
   if (counting) traffic_counter().meet_all();
+  if (!error_ && state_) state_->end_of_block();
   if (error_) std::rethrow_exception(error_);
 }
 
@@ -264,6 +280,55 @@ void Block::wait_at_barrier(const Site& site) {
   // The last to arrive leaves as well, so that any thread may be the first behind the barrier.
   const State now = current_->state;
   pause(now, site, "__syncthreads");
+}
+
+void Block::wait_at_partial_barrier(const Site& site, unsigned number, unsigned threads) {
+  if (number == 0 || number > 15 || threads % kWarpSize != 0 || threads > count_) {
+    fail("a barrier of number " + std::to_string(number) + " for " + std::to_string(threads) +
+         " threads; expected 1 to 15 and whole warps of the block");
+  }
+  current_->barrier = number;
+  current_->state = State::at_partial_barrier;
+  if (++at_partial_barrier_[number] == threads) {
+    at_partial_barrier_[number] = 0;
+    if (counting) traffic_counter().meet_all();
+    for (unsigned i = 0; i < count_; ++i) {
+      Thread& thread = *threads_[i];
+      if (thread.state != State::at_partial_barrier || thread.barrier != number) continue;
+      thread.state = State::ready;
+      ready_.push_back(&thread);
+    }
+  }
+  const State now = current_->state;
+  pause(now, site, "bar.sync");
+}
+
+void Block::wait_until(const Site& site, const char* operation,
+                       const std::function<bool()>& passed) {
+  current_->passed = &passed;
+  ++waiting_;
+  pause(State::waiting, site, operation);
+}
+
+void Block::wake_waiting() {
+  for (unsigned i = 0; i < count_; ++i) {
+    Thread& thread = *threads_[i];
+    if (thread.state != State::waiting) continue;
+    try {
+      if (!(*thread.passed)()) continue;
+    } catch (...) {
+      error_ = std::current_exception();
+      return;
+    }
+    --waiting_;
+    thread.state = State::ready;
+    ready_.push_back(&thread);
+  }
+}
+
+BlockState& Block::state(const std::function<std::unique_ptr<BlockState>()>& make) {
+  if (!state_) state_ = make();
+  return *state_;
 }
 
 void Block::meet(const Site& site, const char* operation, unsigned mask, std::int64_t immediate,
@@ -438,12 +503,26 @@ void fail(const std::string& what) {
 
 void block_barrier(const Site& site) { block().wait_at_barrier(site); }
 
+void partial_barrier(const Site& site, unsigned number, unsigned threads) {
+  block().wait_at_partial_barrier(site, number, threads);
+}
+
+void wait_until(const Site& site, const char* operation, const std::function<bool()>& passed) {
+  block().wait_until(site, operation, passed);
+}
+
 void meet(const Site& site, const char* operation, unsigned mask, std::int64_t immediate,
           void* lane, void (*compute)(const Lanes&)) {
   block().meet(site, operation, mask, immediate, lane, compute);
 }
 
 unsigned lane_index() { return block().current().linear % kWarpSize; }
+
+unsigned thread_index() { return block().current().linear; }
+
+BlockState& block_state(const std::function<std::unique_ptr<BlockState>()>& make) {
+  return block().state(make);
+}
 
 void* dynamic_shared_memory() {
   void* memory = block().dynamic_shared();

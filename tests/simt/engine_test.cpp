@@ -297,9 +297,9 @@ TEST(Engine, RefusesSharedMemoryThatAGpuHasNot) {
     });
   };
   EXPECT_EQ(launch(48 << 10), "no violation");
-  EXPECT_EQ(launch(162 << 10), "no violation");
-  EXPECT_NE(launch((162 << 10) + 16).find("no room for 1024 bytes of static"), std::string::npos);
-  EXPECT_NE(launch((163 << 10) + 16).find("this GPU gives 166912"), std::string::npos);
+  EXPECT_EQ(launch(226 << 10), "no violation");
+  EXPECT_NE(launch((226 << 10) + 16).find("no room for 1024 bytes of static"), std::string::npos);
+  EXPECT_NE(launch((227 << 10) + 16).find("this GPU gives 232448"), std::string::npos);
 }
 
 TEST(Engine, FindsTheEmulatedDevice) {

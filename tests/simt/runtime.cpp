@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <map>
 #include <memory>
@@ -11,6 +12,7 @@
 #include <optional>
 #include <vector>
 
+#include "cuda.h"
 #include "cuda_runtime.h"
 #include "simt/deferral.h"
 #include "simt/device_memory.h"
@@ -183,7 +185,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int /*device*/) 
   *properties = {};
   std::strcpy(properties->name, "emulated device");
   properties->totalGlobalMem = kTotalBytes;
-  properties->major = 8;
+  properties->major = 9;
   properties->multiProcessorCount = 4;
   return cudaSuccess;
 }
@@ -200,7 +202,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int /*d
       *value = 4;
       break;
     case cudaDevAttrComputeCapabilityMajor:
-      *value = 8;
+      *value = 9;
       break;
     case cudaDevAttrComputeCapabilityMinor:
       *value = 0;
@@ -212,6 +214,14 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int /*d
   return cudaSuccess;
 }
 
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function,
+                                             unsigned /*version*/, unsigned long long /*flags*/,
+                                             cudaDriverEntryPointQueryResult* result) {
+  const bool known = std::strcmp(symbol, "cuTensorMapEncodeTiled") == 0;
+  *function = known ? reinterpret_cast<void*>(&cuTensorMapEncodeTiled) : nullptr;
+  *result = known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  return cudaSuccess;
+}
 cudaError_t cudaDriverGetVersion(int* version) {
   *version = 13000;
   return cudaSuccess;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <source_location>
 #include <string>
 #include <type_traits>
@@ -34,9 +35,9 @@ struct Extent {
 };
 
 /// Shared memory of a block, static and dynamic: what every kernel may take, and what one may that
-/// has asked for its dynamic part by name. That of compute capability 8.0.
+/// has asked for its dynamic part by name. That of compute capability 9.0.
 inline constexpr std::size_t kSharedBytes = std::size_t{48} << 10;
-inline std::size_t most_shared_bytes = std::size_t{163} << 10;  // a test may ask for less
+inline std::size_t most_shared_bytes = std::size_t{227} << 10;  // a test may ask for less
 
 struct Launch {
   Extent grid;
@@ -63,6 +64,13 @@ using Site = std::source_location;
 /// Every thread of the block that has not ended must come here before one goes on.
 void block_barrier(const Site& site);
 
+/// `threads` threads of the block must come to the barrier of this number before one of them goes
+/// on.
+void partial_barrier(const Site& site, unsigned number, unsigned threads);
+
+/// The thread waits until passed(), which others bring about; asked again and again.
+void wait_until(const Site& site, const char* operation, const std::function<bool()>& passed);
+
 /// By lane; null for lanes outside of the mask.
 using Lanes = std::array<void*, kWarpSize>;
 
@@ -85,6 +93,20 @@ void collective(const Site& site, const char* operation, unsigned mask, std::int
 }
 
 unsigned lane_index();
+/// Of the block.
+unsigned thread_index();
+
+/// What an extension of the emulator keeps of a block: made at the first call of block_state, gone
+/// when the block has ended.
+class BlockState {
+ public:
+  virtual ~BlockState() = default;
+  /// When the thread has ended; may fail().
+  virtual void end_of_thread(unsigned thread) = 0;
+  /// When all threads have ended; may fail().
+  virtual void end_of_block() = 0;
+};
+BlockState& block_state(const std::function<std::unique_ptr<BlockState>()>& make);
 
 /// The block's dynamic shared memory: ends at a page that must not be touched, all bits set when
 /// the block starts.
