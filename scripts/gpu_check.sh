@@ -182,11 +182,13 @@ section_bench() {
       bench "attention_${length}_$head_size" attention --tokens $attention_tokens \
         --sequence-length "$length" --hidden $attention_width \
         --heads $((attention_width / head_size)) \
-        --normalizers softmax ssmax self_adjust:variant=plain self_adjust:variant=normalized ||
+        --normalizers softmax ssmax self_adjust:variant=plain self_adjust:variant=normalized \
+        --attention-form mma wgmma ||
         failed=1
     done
   done
   bench step_paper step "${step[@]}" --normalizers softmax softmax ssmax self_adjust || failed=1
+  bench step_forms step "${step[@]}" --normalizers softmax ssmax --attention-form mma wgmma || failed=1
   [[ -n $tiny ]] || step+=(--intermediate 3072)
   bench step_gpt2 step "${step[@]}" --architecture gpt2 --normalizers softmax ssmax \
     --gelu-fusion off on || failed=1

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "device/gpus.h"
+#include "kernels/attention/attention_form.h"
 #include "normalizers/conformance.h"
 #include "normalizers/self_adjust/self_adjust.h"
 #include "normalizers/ssmax/ssmax.h"
@@ -91,6 +92,26 @@ const std::vector<Scenario> kManyKeysScenarios = {
      {.batch = 1, .time = 36, .heads = 2, .groups = 2, .head_size = 128, .first_position = 1000},
      Documents::one,
      Bias::alibi},
+};
+
+/// More tiles of keys than warpgroups have in shared memory.
+const std::vector<Scenario> kWarpgroupScenarios = {
+    {"many tiles",
+     {.batch = 1, .time = 300, .heads = 1, .groups = 1, .head_size = 64},
+     Documents::one,
+     Bias::none},
+    {"many tiles, wide",
+     {.batch = 1, .time = 270, .heads = 1, .groups = 1, .head_size = 96},
+     Documents::several,
+     Bias::none},
+};
+
+class AttentionFormScope {
+ public:
+  explicit AttentionFormScope(kernels::AttentionForm form) { kernels::set_attention_form(form); }
+  ~AttentionFormScope() { kernels::set_attention_form(kernels::AttentionForm::automatic); }
+  AttentionFormScope(const AttentionFormScope&) = delete;
+  AttentionFormScope& operator=(const AttentionFormScope&) = delete;
 };
 
 class DeviceNormalizer : public testing::TestWithParam<std::string> {
@@ -187,6 +208,25 @@ TEST_P(DeviceNormalizer, FusedOnShortRowsAgreesWithDouble) {
         normalizer, c, Run::forward_and_backward, 0.0, on_device(kEvenGap));
     const AttentionResult exact = test::run_attention<double>(normalizer, c);
     expect_rounded(found, exact, weighs_as_softmax(GetParam()) ? 1e-2 : 5e-3);
+  });
+}
+
+// The backward, which is the same, shows whether the rows are saved as it expects them.
+TEST_P(DeviceNormalizer, ForwardByWarpgroupsAgreesWithDouble) {
+  if (GetParam() == "entmax") GTEST_SKIP() << "goes by rows";
+  if (device::capability_major(device::gpu_device()) != 9) {
+    GTEST_SKIP() << "compute capability 9.0 only";
+  }
+  const AttentionFormScope scope(kernels::AttentionForm::wgmma);
+  std::vector<Scenario> scenarios = kWarpgroupScenarios;
+  scenarios.push_back(kFusedScenarios[1]);
+  for_all(scenarios, [&](const auto&, const auto& normalizer, const auto& c) {
+    const auto run = [&](test::Run what) {
+      return test::run_attention<Bf16>(normalizer, c, what, 0.0, on_device(kEvenGap));
+    };
+    const AttentionResult found = run(Run::forward_and_backward);
+    expect_rounded(found, test::run_attention<double>(normalizer, c));
+    EXPECT_EQ(run(Run::forward).out, found.out);
   });
 }
 

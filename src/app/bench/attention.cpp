@@ -51,12 +51,15 @@ void bench_attention(Bench& bench) {
     const std::string shape = extents(B * H, T) + " x " + std::to_string(D);
     // Two products of T^2 / 2 visible pairs; the backward has five.
     const double forward = 2.0 * product(B * H, T) * static_cast<double>(T * D);
-    bench.report({"attention " + name, shape,
-                  [&] {
-                    normalizer->row_scale(stream, scale, parameters, lengths);
-                    normalizer->forward(stream, heads(out, 0, H), saved, inputs, parameters);
-                  },
-                  0.0, forward});
+    for (const std::string& form : o.attention_form) {
+      kernels::set_attention_form(attention_form(form));
+      bench.report({"attention " + name + (form == "auto" ? "" : ", " + form), shape,
+                    [&] {
+                      normalizer->row_scale(stream, scale, parameters, lengths);
+                      normalizer->forward(stream, heads(out, 0, H), saved, inputs, parameters);
+                    },
+                    0.0, forward});
+    }
     bench.report({"attention " + name + " backward", shape,
                   [&] {
                     normalizer->backward(
@@ -67,6 +70,7 @@ void bench_attention(Bench& bench) {
                   0.0, 2.5 * forward});
     bench.finish();
   }
+  kernels::set_attention_form(kernels::AttentionForm::automatic);
 }
 
 }  // namespace ssmax::app

@@ -97,6 +97,11 @@ void add_bench(CLI::App& program) {
                    "Of step: whether a GPU's matrix products compute GELU (auto, on, off); of "
                    "several, each with every normalizer")
       ->check(CLI::IsMember({"auto", "on", "off"}));
+  command
+      ->add_option("--attention-form", options->attention_form,
+                   "Of attention and step: how a GPU's attention forward multiplies (auto; mma, on "
+                   "any GPU; wgmma, on compute capability 9.0, else as mma); several like above")
+      ->check(CLI::IsMember({"auto", "mma", "wgmma"}));
   command->add_option("--rounds", options->rounds, "Steps of each normalizer")
       ->check(positive_number());
   command->add_option("--seconds", options->seconds, "Time to spend on each op")
@@ -108,7 +113,7 @@ void add_bench(CLI::App& program) {
   command->add_option("--json", options->json, "Write the results to this file too");
   command->footer(
       "The last op, step, is a whole training step, and only runs when it is named: one model for\n"
-      "each of --normalizers and --gelu-fusion, a step of each in turn.\n"
+      "each of --normalizers, --gelu-fusion and --attention-form, a step of each in turn.\n"
       "Example:  ssmax bench step --hidden 384 --intermediate 1024 --heads 6 --rounds 40");
   for (CLI::Option* option : command->get_options()) {
     const std::string& name = option->get_name();

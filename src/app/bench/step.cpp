@@ -95,11 +95,13 @@ std::pair<double, double> median_interval(std::vector<double> values) {
 struct Column {
   std::string name;
   kernels::GeluFusion fusion;
+  kernels::AttentionForm attention;
   std::unique_ptr<TrainingStep> step;
   std::vector<double> wall, cpu;  // seconds of each round
 
   void run(device::Stream& stream) const {
     kernels::set_gelu_fusion(fusion);
+    kernels::set_attention_form(attention);
     step->run(stream);
   }
 };
@@ -144,14 +146,18 @@ void bench_step(Bench& bench) {
   if (normalizers.empty()) normalizers = {"softmax", "softmax", "ssmax", "self_adjust"};
   for (const std::string& normalizer : normalizers) {
     for (const std::string& fusion : o.gelu_fusion) {
-      const std::string name =
-          "step " + normalizer + (fusion == "auto" ? "" : ", gelu fusion " + fusion);
-      columns.push_back({name,
-                         gelu_fusion(fusion),
-                         std::make_unique<TrainingStep>(bench, normalizer, tokens),
-                         {},
-                         {}});
-      columns.back().run(bench.stream());
+      for (const std::string& form : o.attention_form) {
+        std::string name = "step " + normalizer;
+        if (fusion != "auto") name += ", gelu fusion " + fusion;
+        if (form != "auto") name += ", " + form;
+        columns.push_back({name,
+                           gelu_fusion(fusion),
+                           attention_form(form),
+                           std::make_unique<TrainingStep>(bench, normalizer, tokens),
+                           {},
+                           {}});
+        columns.back().run(bench.stream());
+      }
     }
   }
   // Round by round, each beginning with another, so that what the machine does meets all alike.
@@ -175,6 +181,7 @@ void bench_step(Bench& bench) {
       bench.on_gpu() ? "time" : "CPU time");
   for (const Column& column : columns) print(bench, column, columns.front());
   kernels::set_gelu_fusion(kernels::GeluFusion::automatic);
+  kernels::set_attention_form(kernels::AttentionForm::automatic);
 }
 
 }  // namespace ssmax::app

@@ -80,6 +80,11 @@ kernels::GeluFusion gelu_fusion(const std::string& text) {
   return text == "off" ? kernels::GeluFusion::off : kernels::GeluFusion::automatic;
 }
 
+kernels::AttentionForm attention_form(const std::string& text) {
+  if (text == "mma") return kernels::AttentionForm::mma;
+  return text == "wgmma" ? kernels::AttentionForm::wgmma : kernels::AttentionForm::automatic;
+}
+
 model::ModelConfig with_normalizer(const std::string& text) {
   std::istringstream words(text);
   std::string word;

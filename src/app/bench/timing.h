@@ -9,6 +9,7 @@
 #include "base/json_value.h"
 #include "device/arena.h"
 #include "device/stream.h"
+#include "kernels/attention/attention_form.h"
 #include "kernels/linear/gelu_fusion.h"
 #include "model/model_config.h"
 
@@ -23,9 +24,10 @@ struct BenchOptions {
   std::int64_t heads = 12;
   std::int64_t layers = 6;
   std::int64_t vocabulary = 50257;
-  std::vector<std::string> normalizers;             // empty: each op's own choice
-  std::string architecture = "llama";               // of step
-  std::vector<std::string> gelu_fusion = {"auto"};  // of step
+  std::vector<std::string> normalizers;                // empty: each op's own choice
+  std::string architecture = "llama";                  // of step
+  std::vector<std::string> gelu_fusion = {"auto"};     // of step
+  std::vector<std::string> attention_form = {"auto"};  // of attention and step
   int rounds = 12;
   std::string dtype = "bf16";
   double seconds = 0.3;
@@ -88,6 +90,8 @@ class Bench {
 
 /// `auto`, `on` or `off`, for kernels::set_gelu_fusion.
 kernels::GeluFusion gelu_fusion(const std::string& text);
+/// `auto`, `mma` or `wgmma`, for kernels::set_attention_form.
+kernels::AttentionForm attention_form(const std::string& text);
 
 /// The model section that asks for a normalizer written as KIND or KIND:option=value,option=value.
 model::ModelConfig with_normalizer(const std::string& text);

@@ -4,10 +4,12 @@
 #include <concepts>
 #include <type_traits>
 
+#include "kernels/attention/attention_form.h"
 #include "kernels/attention/forward_pass_cuda.cuh"
 #include "kernels/attention/head_gradient_cuda.cuh"
 #include "kernels/attention/key_pass_cuda.cuh"
 #include "kernels/attention/query_pass_cuda.cuh"
+#include "kernels/attention/warpgroup_forward_cuda.cuh"
 #include "kernels/attention/workspace_parts_cuda.cuh"
 
 /// Attention in the fused passes: bf16, head sizes up to 128.
@@ -25,10 +27,14 @@ constexpr std::int64_t fused_shared_bytes() {
                    KeyPass<W, KeyPassShape<kHeadSize, kBestForm<W>>>::shared_bytes()});
 }
 
+/// Of a block, on compute capability 8.0.
+inline constexpr std::int64_t kSharedBytesOfAmpere = 163 * 1024;
+
 /// Whether the fused passes take these views; heads of more than 64 need more shared memory than
 /// GPUs for desktops have.
 template <MonoidWeighting W, class... Views>
 bool fits_tiles(const ConstHeadsView& q, const Views&... others) {
+  static_assert(fused_shared_bytes<W, 128>() <= kSharedBytesOfAmpere);
   if (q.storage.dtype() != DType::bf16 || q.head_size > 128 || !starts_aligned(q) ||
       !(starts_aligned(others) && ...)) {
     return false;
@@ -44,6 +50,14 @@ decltype(auto) with_tile_width(std::int64_t head_size, const Work& work) {
                          : work(std::integral_constant<int, 128>{});
 }
 
+/// Whether the forward goes by warpgroups.
+template <MonoidWeighting W, int kHeadSize>
+bool goes_by_warpgroups(device::Device gpu) {
+  using Pass = WarpgroupForwardPass<W, WarpgroupForwardShapeOf<W, kHeadSize>>;
+  return wants_warpgroups(gpu) &&
+         Pass::shared_bytes() <= device::cuda::most_shared_bytes(gpu.index);
+}
+
 template <MonoidWeighting W>
 void fused_forward(Stream& stream, const HeadsView& out, const AttentionSaved& saved,
                    const AttentionInputs& inputs, const ConstTensor& head_parameter,
@@ -51,8 +65,13 @@ void fused_forward(Stream& stream, const HeadsView& out, const AttentionSaved& s
   const ForwardArguments<W> arguments{
       DeviceInputs<Bf16>(inputs, head_parameter), heads_of<Bf16>(out),
       saved.rows.empty() ? nullptr : saved.rows.template data<float>(), weighting};
-  with_tile_width(inputs.q.head_size,
-                  [&](auto width) { run_forward_pass<width>(stream, arguments, inputs.q.batch); });
+  with_tile_width(inputs.q.head_size, [&](auto width) {
+    if (goes_by_warpgroups<W, width>(stream.device())) {
+      run_warpgroup_forward<width>(stream, arguments, inputs);
+    } else {
+      run_forward_pass<width>(stream, arguments, inputs.q.batch);
+    }
+  });
 }
 
 /// How the backward of these inputs goes.

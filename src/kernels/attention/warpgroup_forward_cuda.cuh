@@ -1,0 +1,321 @@
+#pragma once
+
+#include "device/warpgroup.cuh"
+#include "kernels/attention/forward_rows_cuda.cuh"
+#include "kernels/attention/pass_cuda.cuh"
+
+/// The fused forward for compute capability 9.0. A block owns 128 queries of one head: two
+/// warpgroups have 64 each, a third copies tiles of keys and values ahead of them, two tiles of
+/// each. The scores of a tile are under way while those before are weighed, its values while the
+/// next are: the order of FlashAttention-3 within a warpgroup (https://arxiv.org/abs/2407.08608,
+/// algorithm 2).
+namespace ssmax::kernels::cuda {
+
+template <int kHeadSize, int kKeyTile>
+struct WarpgroupForwardShape {
+  static constexpr int kD = kHeadSize;
+  static constexpr int kM = 1;
+  static constexpr int kWorkers = 2 * device::kWarpgroupSize;
+  static constexpr int kThreads = kWorkers + device::kWarpgroupSize;
+  static constexpr int kQueries = kWorkers / device::kWarpSize * 16 * kM;
+  static constexpr int kKeys = kKeyTile;
+};
+
+/// The widest tiles that spill no registers.
+template <Weighting W, int kHeadSize>
+using WarpgroupForwardShapeOf =
+    WarpgroupForwardShape<kHeadSize, ExponentialWeighting<W> ? 128 : 64>;
+
+/// Tiles of kRows rows in shared memory, filled and read by turns. Heads of more than 64 lie as
+/// boxes of 64 columns behind each other.
+template <int kRows, int kD, int kStages, int kReaders>
+class TileRing {
+ public:
+  static constexpr int kBoxBytes = kRows * device::kTileRowBytes;
+  static constexpr int kTileBytes = kD / 64 * kBoxBytes;
+  static constexpr int kBytes = kStages * kTileBytes;
+  static constexpr int kBarrierBytes = 2 * kStages * 8;
+
+  __device__ TileRing(device::SharedAddress tiles, device::SharedAddress barriers)
+      : tiles_(tiles), barriers_(barriers) {}
+
+  /// One thread.
+  __device__ void init() const {
+    for (int stage = 0; stage < kStages; ++stage) {
+      device::barrier_init(full(stage), 1);
+      device::barrier_init(empty(stage), kReaders);
+    }
+  }
+
+  /// The copying thread: the i-th tile is rows [row, row + kRows) of a head.
+  __device__ void fill(int i, const device::TensorMap& map, int b, int row, int h) const {
+    device::barrier_wait(empty(i), parity(i) ^ 1);
+    device::barrier_arrive_expecting(full(i), kTileBytes);
+#pragma unroll
+    for (int box = 0; box < kD / 64; ++box) {
+      device::copy_box_async(tile(i) + box * kBoxBytes, map, 64 * box, h, row, b, full(i));
+    }
+  }
+
+  /// A reading warp: until the i-th tile is there.
+  __device__ void wait(int i) const { device::barrier_wait(full(i), parity(i)); }
+  /// A reading warp: it reads the i-th tile no more.
+  __device__ void release(int i) const {
+    if (device::lane_id() == 0) device::barrier_arrive(empty(i));
+  }
+  __device__ device::SharedAddress tile(int i) const { return tiles_ + i % kStages * kTileBytes; }
+
+ private:
+  __device__ device::BarrierAddress full(int i) const { return barriers_ + i % kStages * 8; }
+  __device__ device::BarrierAddress empty(int i) const { return full(i) + kStages * 8; }
+  __device__ static int parity(int i) { return i / kStages & 1; }
+
+  device::SharedAddress tiles_;
+  device::SharedAddress barriers_;
+};
+
+template <Weighting W>
+struct WarpgroupForwardArguments {
+  ForwardArguments<W> forward;
+  device::TensorMap q;
+  device::TensorMap k;
+  device::TensorMap v;
+};
+
+template <MonoidWeighting W, class Shape>
+class WarpgroupForwardPass : ForwardRows<W, Shape> {
+  using Base = ForwardRows<W, Shape>;
+  using Base::a_;
+  using Base::first_keys_;
+  using Base::kD;
+  using Base::kKeys;
+  using Base::kM;
+  using Base::o_;
+  using Base::s_;
+  using Base::tile_;
+  using Base::warp_row_;
+  using Queries = TileRing<Shape::kQueries, kD, 1, 1>;
+  using Ring = TileRing<kKeys, kD, 2, Shape::kWorkers / device::kWarpSize>;
+
+  static constexpr int kTilesBytes = Queries::kBytes + 2 * Ring::kBytes;
+  static constexpr int kBarriersBytes = Queries::kBarrierBytes + 2 * Ring::kBarrierBytes;
+  static constexpr bool kKnowsRows = OnePassWeighting<W> || W::kNeeds == RowNeeds::nothing;
+
+ public:
+  static constexpr int kThreads = Shape::kThreads;
+  using Arguments = WarpgroupForwardArguments<W>;
+
+  static constexpr std::int64_t shared_bytes() {
+    return device::kTileAlignment + kTilesBytes + kBarriersBytes + Base::rows_bytes();
+  }
+
+  __device__ explicit WarpgroupForwardPass(const Arguments& arguments)
+      : WarpgroupForwardPass(arguments, tiles_begin()) {}
+
+  /// Nothing where the code is compiled for other GPUs.
+  __device__ void run() {
+    if constexpr (device::kHasWarpgroups) {
+      prepare();
+      // The registers of 384 threads with 168 each, dealt anew.
+      const int thread = static_cast<int>(threadIdx.x);
+      if (thread >= Shape::kWorkers) {
+        device::give_registers_back<40>();
+        if (thread == Shape::kWorkers) copy_tiles();
+      } else {
+        device::take_registers<232>();
+        work();
+      }
+    }
+  }
+
+ private:
+  __device__ static unsigned char* tiles_begin() {
+    auto* memory = device::dynamic_shared<unsigned char>();
+    const unsigned beyond = device::shared_address(memory) % device::kTileAlignment;
+    return memory + (device::kTileAlignment - beyond) % device::kTileAlignment;
+  }
+
+  __device__ WarpgroupForwardPass(const Arguments& arguments, unsigned char* tiles)
+      : WarpgroupForwardPass(arguments, tiles, device::shared_address(tiles),
+                             device::shared_address(tiles + kTilesBytes)) {}
+  __device__ WarpgroupForwardPass(const Arguments& arguments, unsigned char* tiles,
+                                  device::SharedAddress address, device::SharedAddress barriers)
+      : Base(arguments.forward, tiles + kTilesBytes + kBarriersBytes,
+             device::uniform_warp_id() * 16 * kM),
+        arguments_(arguments),
+        memory_(tiles),
+        queries_(address, barriers),
+        keys_(address + Queries::kBytes, barriers + Queries::kBarrierBytes),
+        values_(address + Queries::kBytes + Ring::kBytes,
+                barriers + Queries::kBarrierBytes + Ring::kBarrierBytes) {}
+
+  __device__ void prepare() {
+    const int thread = static_cast<int>(threadIdx.x);
+    if (thread == 0) {
+      queries_.init();
+      keys_.init();
+      values_.init();
+      device::barriers_ready();
+    }
+    if (thread < Shape::kQueries) this->prepare_row(thread);
+    __syncthreads();
+    if (device::warp_id() == 0) this->find_first_keys();
+    __syncthreads();
+  }
+
+  __device__ void copy_tiles() const {
+    const int group = tile_.group(a_.in);
+    const int end = tile_.end_key(a_.in);
+    queries_.fill(0, arguments_.q, tile_.b, tile_.t, tile_.h);
+    int i = 0;
+    if constexpr (!kKnowsRows) {
+      for (int key = first_keys_.least; key < end; key += kKeys) {
+        keys_.fill(i++, arguments_.k, tile_.b, key, group);
+      }
+    }
+    int j = 0;
+    for (int key = first_keys_.least; key < end; key += kKeys) {
+      keys_.fill(i++, arguments_.k, tile_.b, key, group);
+      values_.fill(j++, arguments_.v, tile_.b, key, group);
+    }
+  }
+
+  __device__ void work() {
+    queries_.wait(0);
+    if constexpr (OnePassWeighting<W>) flip_queries();
+    int i = 0;
+    if constexpr (!kKnowsRows) i = find_rows();
+    pass(i);
+    device::partial_barrier<Shape::kWorkers>(1);  // no product reads queries any more
+    this->store(Tile<kD>{reinterpret_cast<Bf16*>(memory_)});
+  }
+
+  /// Half a warp flips its rows.
+  __device__ void flip_queries() {
+    const int r = warp_row_ + device::lane_id();
+    if (device::lane_id() < 16 * kM && this->flips(r)) {
+      for (int c = 0; c < kD / 8; ++c) {
+        const Tile<64> box{reinterpret_cast<Bf16*>(memory_ + c / 8 * Queries::kBoxBytes)};
+        Base::flip(*reinterpret_cast<uint4*>(box.chunk(r, c % 8)));
+      }
+    }
+    device::publish_shared();
+    device::partial_barrier<Shape::kWorkers>(1);
+  }
+
+  /// A pass over the keys alone; how many tiles there were.
+  __device__ int find_rows() {
+    typename Base::ThreadEnds ends;
+    const int end = tile_.end_key(a_.in);
+    int i = 0;
+    for (int key = first_keys_.least; key < end; key += kKeys) {
+      start_scores(i);
+      device::products_wait<0>();
+      keys_.release(i++);
+      this->find_tile_ends(ends, key);
+    }
+    this->finish_rows(ends);
+    __syncwarp();
+    return i;
+  }
+
+  /// `i`: of the first tile of keys in the ring.
+  __device__ void pass(int i) {
+    const int end = tile_.end_key(a_.in);
+    LeftOperands<kM, kKeys> p;
+    this->begin();
+    int key = first_keys_.least;
+    start_scores(i);
+    device::products_wait<0>();
+    keys_.release(i++);
+    weigh_in_place(key);
+    round_weights(p);
+    int j = 0;
+    for (key += kKeys; key < end; key += kKeys) {
+      start_scores(i);
+      start_output(p, j);
+      device::products_wait<1>();
+      keys_.release(i++);
+      weigh_in_place(key);
+      device::products_wait<0>();
+      values_.release(j++);
+      this->rescale_output();
+      round_weights(p);  // not before: products read p until here
+    }
+    start_output(p, j);
+    device::products_wait<0>();
+    values_.release(j);
+  }
+
+  __device__ void weigh_in_place(int key) {
+    this->weigh_tile(key, [&](int m, int n, int half, float w0, float w1) {
+      s_[m][n][2 * half] = w0;
+      s_[m][n][2 * half + 1] = w1;
+    });
+  }
+  __device__ void round_weights(LeftOperands<kM, kKeys>& p) const {
+#pragma unroll
+    for (int n = 0; n < kKeys / 8; ++n) {
+      p[0][n][0] = device::pack_bf16(s_[0][n][0], s_[0][n][1]);
+      p[0][n][1] = device::pack_bf16(s_[0][n][2], s_[0][n][3]);
+    }
+  }
+
+  /// s = q k^T.
+  __device__ void start_scores(int i) {
+    constexpr int kWarpgroupRows = device::kWarpgroupSize / device::kWarpSize * 16;
+    const int rows = warp_row_ / kWarpgroupRows * kWarpgroupRows;
+    const auto q = device::matrix_descriptor(queries_.tile(0) + rows * device::kTileRowBytes);
+    const auto k = device::matrix_descriptor(keys_.tile(i));
+    keys_.wait(i);
+    device::products_begin();
+#pragma unroll
+    for (int c = 0; c < kD / 16; ++c) {
+      const int within = c % 4 * 32;
+      device::multiply_async(s_[0], q.at(c / 4 * Queries::kBoxBytes + within),
+                             k.at(c / 4 * Ring::kBoxBytes + within),
+                             c == 0 ? device::Sums::begin : device::Sums::add);
+    }
+    device::products_commit();
+  }
+
+  /// o += p v.
+  __device__ void start_output(const LeftOperands<kM, kKeys>& p, int j) {
+    const auto v = device::matrix_descriptor(values_.tile(j), Ring::kBoxBytes);
+    values_.wait(j);
+    device::products_begin();
+#pragma unroll
+    for (int k = 0; k < kKeys / 16; ++k) {
+      const std::uint32_t left[4] = {p[0][2 * k][0], p[0][2 * k][1], p[0][2 * k + 1][0],
+                                     p[0][2 * k + 1][1]};
+      device::multiply_async(o_[0], left, v.at(k * 16 * device::kTileRowBytes), device::Sums::add);
+    }
+    device::products_commit();
+  }
+
+  const Arguments& arguments_;
+  unsigned char* const memory_;
+  const Queries queries_;
+  const Ring keys_;
+  const Ring values_;
+};
+
+inline device::TensorMap map_of(const ConstHeadsView& view, int rows) {
+  return device::tensor_map({view.at<Bf16>(0, 0, 0), view.batch, view.time, view.heads,
+                             view.head_size, view.batch_stride, view.time_stride, view.head_size},
+                            rows);
+}
+
+template <int kHeadSize, MonoidWeighting W>
+void run_warpgroup_forward(Stream& stream, const ForwardArguments<W>& arguments,
+                           const AttentionInputs& inputs) {
+  using Shape = WarpgroupForwardShapeOf<W, kHeadSize>;
+  launch_pass<WarpgroupForwardPass<W, Shape>>(
+      stream,
+      tile_grid(arguments.in.heads, inputs.q.batch,
+                base::div_up(arguments.in.time, Shape::kQueries)),
+      {arguments, map_of(inputs.q, Shape::kQueries), map_of(inputs.k, Shape::kKeys),
+       map_of(inputs.v, Shape::kKeys)});
+}
+
+}  // namespace ssmax::kernels::cuda
