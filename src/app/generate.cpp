@@ -37,14 +37,16 @@ void run_generate(const CLI::App& command, const GenerateOptions& options) {
       open.stream, tokens, {}, [&](std::int64_t positions) { reading.advance(positions); });
   reading.finish();
 
+  // A vocabulary may be larger than the tokenizer's, so that its size is a round number.
+  const auto text_ids = static_cast<std::size_t>(tokenizer.vocab_size());
   corpus::Utf8Stream text;
   std::cout << options.prompt << std::flush;
   // Text that appears on a terminal is progress enough, and a line of progress would cut it up.
   if (::isatty(STDOUT_FILENO) == 1) style.style = base::ProgressOptions::Style::silent;
   base::Progress generating("generating", options.tokens, style);
   for (std::int64_t i = 0; i < options.tokens; ++i) {
-    const std::int32_t token =
-        model::sample_token(logits, options.sampling, static_cast<std::uint64_t>(i));
+    const std::int32_t token = model::sample_token(logits.first(text_ids), options.sampling,
+                                                   static_cast<std::uint64_t>(i));
     if (token == tokenizer.end_of_text()) break;
     std::cout << text.push(tokenizer.decode(std::span(&token, 1))) << std::flush;
     if (i + 1 < options.tokens) logits = decoder.feed(open.stream, std::span(&token, 1));
@@ -85,8 +87,9 @@ void add_generate(CLI::App& program) {
   command->add_option("--seed", options->sampling.seed, "The same seed draws the same text")
       ->check(non_negative_number())
       ->capture_default_str();
-  command->add_option("--tokenizer", options->tokenizer,
-                      "bytes, a folder or a tokenizer.json; default the one beside the shards");
+  command->add_option(
+      "--tokenizer", options->tokenizer,
+      "bytes, a folder or a tokenizer.json; default the one beside the shards, or of an import");
   command->callback([command, options] { run_generate(*command, *options); });
 }
 

@@ -27,14 +27,12 @@ struct ImportOptions {
 train::RunConfig run_config_of(const hf::ForeignConfig& foreign, const fs::path& folder,
                                const fs::path& out) {
   using base::JsonValue;
-  const fs::path name = fs::absolute(out).lexically_normal();
   JsonValue data = JsonValue::object();
   data.add("sequence_length", *foreign.model.find("max_position_embeddings"));
   JsonValue training = JsonValue::object();
   training.add("precision", JsonValue::of(foreign.dtype == "float32" ? "fp32" : "bf16"));
   JsonValue root = JsonValue::object();
-  root.add("name",
-           JsonValue::of((name.has_filename() ? name : name.parent_path()).filename().string()));
+  root.add("name", JsonValue::of(name_of_run(out)));
   root.add("model", foreign.model);
   root.add("data", std::move(data));
   root.add("training", std::move(training));

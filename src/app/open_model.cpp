@@ -1,5 +1,6 @@
 #include "app/open_model.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/log.h"
@@ -8,11 +9,22 @@
 
 namespace ssmax::app {
 
+namespace {
+
+constexpr char kTokenizerFile[] = "tokenizer.json";
+
+}  // namespace
+
 train::RunConfig config_of(const checkpoint::LoadedCheckpoint& loaded,
                            const std::vector<std::string>& overrides) {
   const std::string source = (loaded.folder() / checkpoint::kManifestName).string();
   return base::parse_config<train::RunConfig>(loaded.manifest().config, source, overrides)
       .resolved();
+}
+
+std::string name_of_run(const std::filesystem::path& folder) {
+  const std::filesystem::path name = std::filesystem::absolute(folder).lexically_normal();
+  return (name.has_filename() ? name : name.parent_path()).filename().string();
 }
 
 OpenModel::OpenModel(checkpoint::LoadedCheckpoint from, const std::vector<std::string>& overrides)
@@ -29,15 +41,22 @@ OpenModel::OpenModel(checkpoint::LoadedCheckpoint from, const std::vector<std::s
 
 std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
                                                 const std::vector<std::string>& shards,
-                                                std::int64_t vocab_size) {
+                                                std::int64_t vocab_size,
+                                                const checkpoint::LoadedCheckpoint& loaded) {
+  namespace fs = std::filesystem;
   std::optional<corpus::Tokenizer> tokenizer;
   if (!name.empty()) {
     tokenizer = corpus::Tokenizer::named(name);
-  } else if (!shards.empty()) {
-    const auto beside = std::filesystem::path(shards.front()).parent_path() / "tokenizer.json";
-    if (std::filesystem::exists(beside)) tokenizer = corpus::Tokenizer::load(beside);
+  } else {
+    std::vector<fs::path> places;
+    if (!shards.empty()) places.push_back(fs::path(shards.front()).parent_path());
+    places.push_back(loaded.folder().parent_path().parent_path());  // RUN/checkpoints/step_N
+    const auto place = std::ranges::find_if(
+        places, [](const fs::path& folder) { return fs::exists(folder / kTokenizerFile); });
+    if (place == places.end()) return std::nullopt;
+    tokenizer = corpus::Tokenizer::load(*place / kTokenizerFile);
   }
-  if (tokenizer && tokenizer->vocab_size() > vocab_size) {
+  if (tokenizer->vocab_size() > vocab_size) {
     throw base::Error(base::ErrorKind::data, "the tokenizer " + tokenizer->name() + " has " +
                                                  std::to_string(tokenizer->vocab_size()) +
                                                  " ids, the model " + std::to_string(vocab_size) +
@@ -46,26 +65,14 @@ std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
   return tokenizer;
 }
 
-std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
-                                                const std::vector<std::string>& shards,
-                                                std::int64_t vocab_size,
-                                                const checkpoint::LoadedCheckpoint& loaded) {
-  auto tokenizer = find_tokenizer(name, shards, vocab_size);
-  if (tokenizer) return tokenizer;
-  // RUN/checkpoints/step_N
-  const auto file = loaded.folder().parent_path().parent_path() / "tokenizer.json";
-  return std::filesystem::exists(file) ? find_tokenizer(file.string(), {}, vocab_size)
-                                       : std::nullopt;
-}
-
 corpus::Tokenizer need_tokenizer(const std::string& name, const OpenModel& open) {
   const corpus::DataConfig& data = open.config.data;
   std::optional<corpus::Tokenizer> tokenizer = find_tokenizer(
-      name.empty() ? data.tokenizer : name, data.train, open.config.model.vocab_size);
+      name.empty() ? data.tokenizer : name, data.train, open.config.model.vocab_size, open.loaded);
   if (!tokenizer) {
     throw base::Error(base::ErrorKind::usage,
-                      "no tokenizer.json beside the shards of data.train; name the tokenizer with "
-                      "--tokenizer bytes|FOLDER|FILE");
+                      "no tokenizer.json beside the shards of data.train or in the run's folder; "
+                      "name the tokenizer with --tokenizer bytes|FOLDER|FILE");
   }
   return *tokenizer;
 }

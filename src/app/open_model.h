@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,9 @@ namespace ssmax::app {
 train::RunConfig config_of(const checkpoint::LoadedCheckpoint& loaded,
                            const std::vector<std::string>& overrides);
 
+/// What a run in that folder is called where nobody says otherwise: as the folder.
+std::string name_of_run(const std::filesystem::path& folder);
+
 /// A checkpoint's model, ready to go forward.
 struct OpenModel {
   OpenModel(checkpoint::LoadedCheckpoint loaded, const std::vector<std::string>& overrides);
@@ -27,19 +31,15 @@ struct OpenModel {
   model::Model model;
 };
 
-/// `name` as for Tokenizer::named; empty: tokenizer.json beside the first of `shards`, nothing when
-/// there is none. Error(data) when its vocabulary is larger than the model's.
-std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
-                                                const std::vector<std::string>& shards,
-                                                std::int64_t vocab_size);
-
-/// The same, or else tokenizer.json in the folder of the checkpoint's run, where an import puts it.
+/// `name` as for Tokenizer::named; empty: tokenizer.json beside the first of `shards`, else the one
+/// in the folder of the checkpoint's run, where an import puts it; nothing when there is none.
+/// Error(data) when its vocabulary is larger than the model's, `vocab_size`.
 std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
                                                 const std::vector<std::string>& shards,
                                                 std::int64_t vocab_size,
                                                 const checkpoint::LoadedCheckpoint& loaded);
 
-/// `name`, else the tokenizer of the model's data. Error(usage) when there is none.
+/// `name`, else the tokenizer of the model's data or of its run. Error(usage) when there is none.
 corpus::Tokenizer need_tokenizer(const std::string& name, const OpenModel& open);
 
 }  // namespace ssmax::app

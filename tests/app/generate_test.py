@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""`ssmax generate` says how far it is: while it reads a long prompt, and while text goes to a file.
+"""`ssmax generate` says how far it is, and writes text with whatever the model came with.
 
     tests/app/generate_test.py PROGRAM
 
-Each call would take minutes and is ended when its first line of progress has come. Needs the Python
-standard library only.
+A long prompt, and text that goes to a file, take minutes here; the call is ended when its first line
+of progress has come. Needs the Python standard library only.
 """
 
 import json
@@ -15,7 +15,7 @@ import tempfile
 
 CONFIG = {
     "name": "small",
-    "model": {"vocab_size": 257, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "model": {"vocab_size": 384, "num_hidden_layers": 2, "num_attention_heads": 2,
               "hidden_size": 64, "intermediate_size": 64},
     "data": {"train": ["data/train_*.bin"], "validation": [], "sequence_length": 16},
     "training": {"steps": 1, "batch_sequences": 2, "threads": 1},
@@ -27,6 +27,16 @@ def make(program, folder, *arguments):
                             check=False, timeout=60)
     if result.returncode != 0:
         sys.exit(f"ssmax {' '.join(arguments)}: exit code {result.returncode}\n{result.stderr}")
+
+
+def written(program, folder, run):
+    """A text of a few hundred tokens, every third of which the tokenizer would not know."""
+    result = subprocess.run([program, "generate", run, "--temperature", "9"], cwd=folder,
+                            capture_output=True, check=False, timeout=60)
+    if result.returncode == 0 and len(result.stdout) > 1:
+        return []
+    return [f"generate {run}: exit code {result.returncode}, {result.stdout!r}\n"
+            f"{result.stderr.decode()}"]
 
 
 def first_line(program, folder, *arguments):
@@ -48,6 +58,10 @@ def main():
         (folder / "small.json").write_text(json.dumps(CONFIG))
         make(program, folder, "prepare", "text.txt", "--out", "data")
         make(program, folder, "train", "small.json", "--out", "run")
+        failures += written(program, folder, "run")
+        make(program, folder, "export", "run", "--out", "exported")
+        make(program, folder, "import", "exported", "--out", "imported")
+        failures += written(program, folder, "imported")  # by the tokenizer in the run's folder
         for label, arguments in (("reading the prompt", ("--prompt", "To be read. " * 10000)),
                                  ("generating", ("--tokens", "1000000", "--temperature", "0"))):
             line = first_line(program, folder, *arguments)

@@ -58,8 +58,13 @@ evaluation::TokenBytes token_bytes(const std::optional<corpus::Tokenizer>& token
     bytes.push_back(
         tokenizer->is_special(id) ? 0 : static_cast<std::int64_t>(tokenizer->token(id).size()));
   }
-  return [bytes = std::move(bytes)](std::int32_t token) {
-    return bytes.at(static_cast<std::size_t>(token));
+  return [bytes = std::move(bytes), name = tokenizer->name()](std::int32_t token) {
+    const auto id = static_cast<std::size_t>(token);
+    if (id < bytes.size()) return bytes[id];
+    throw base::Error(base::ErrorKind::data,
+                      "the data holds the token id " + std::to_string(token) + ", the tokenizer " +
+                          name + " has " + std::to_string(bytes.size()) +
+                          " ids; name the one that made the data with --tokenizer");
   };
 }
 
@@ -75,8 +80,8 @@ evaluation::LossStatistics measure(OpenModel& open, const LossOptions& options, 
                                                  " tokens, asked for " + std::to_string(sequences) +
                                                  "; lower --sequences");
   }
-  const auto tokenizer =
-      find_tokenizer(options.tokenizer, shards_of(open, options), open.config.model.vocab_size);
+  const auto tokenizer = find_tokenizer(options.tokenizer, shards_of(open, options),
+                                        open.config.model.vocab_size, open.loaded);
 
   model::ActivationOptions shape;
   shape.batch = batch;
