@@ -85,11 +85,11 @@ Trainer::Trainer(const RunConfig& config, const std::filesystem::path& folder,
   comm::together(ranks_, [&] {
     if (ranks_.is_root()) files_.emplace(folder);
     state_.emplace(config_, plan_.micro_batch, seating_.place, arena_);
-    base::within("data.train",
+    base::within("data.train, shards as ssmax prepare writes them",
                  [&] { loader_.emplace(training_loader(config_, plan_.micro_batch, ranks_)); });
     config_ = config_.with_epochs(loader_->samples());
     if (config_.data.validation.empty()) return;
-    base::within("data.validation", [&] {
+    base::within("data.validation, which may be empty", [&] {
       validation_loader_.emplace(corpus::sequential_loader(
           config_.data, config_.data.validation, config_.model.vocab_size, plan_.micro_batch));
     });
@@ -169,6 +169,7 @@ StepReport Trainer::step(const StopSignals& signals, Watchdog& watchdog) {
     exchange_->share_weights(stream_);
   }
   ++step_;
+  tokens_ += config_.tokens_per_step();
   return report;
 }
 
@@ -231,7 +232,7 @@ void Trainer::record(const StepReport& report, double seconds) {
   metrics.loss = report.loss;
   metrics.learning_rate = report.learning_rate;
   metrics.gradient_norm = report.gradient_norm;
-  metrics.tokens = step_ * config_.tokens_per_step();
+  metrics.tokens = tokens_;
   metrics.tokens_per_second = static_cast<double>(config_.tokens_per_step()) / seconds;
   const model::FlopCount flops = model::count_flops(config_.model, config_.data.sequence_length);
   metrics.model_flops_utilization =

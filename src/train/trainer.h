@@ -112,6 +112,7 @@ class Trainer {
   optim::SpikeGuard guard_;
   checkpoint::BackgroundSaver saver_;
   std::int64_t step_ = 0;         // optimizer steps done
+  std::int64_t tokens_ = 0;       // of these steps, whose batches may have had other sizes
   std::int64_t saved_step_ = -1;  // newest step that was handed to the saver or loaded
   int stop_signal_ = 0;           // that some rank was asked to stop by
   bool acknowledged_ = false;     // that this one was

@@ -105,7 +105,9 @@ void Trainer::begin() {
     if (!files_) return;
     for (const std::string& warning : store_.prepare(checkpoint_bytes)) base::log_warning(warning);
   });
-  if (const auto newest = newest_checkpoint()) {
+  const auto newest = newest_checkpoint();
+  const bool is_done = newest && newest->manifest().step >= config_.training.steps;
+  if (newest) {
     comm::together(ranks_, [&] { resume(*newest); });
   } else if (config_.start.checkpoint.empty()) {
     comm::together(ranks_, [&] { log_start(); });
@@ -114,7 +116,9 @@ void Trainer::begin() {
     comm::together(ranks_, [&] { start_from(*start); });
   }
   comm::together(ranks_, [&] {  // now that this config is known to fit what stands in the folder
-    if (files_) base::write_file_atomically(folder_ / "config.json", base::config_text(config_));
+    // A run that is done stays as it was trained.
+    if (!files_ || (is_done && std::filesystem::exists(folder_ / "config.json"))) return;
+    base::write_file_atomically(folder_ / "config.json", base::config_text(config_));
   });
   state_->model.parameters().refresh_compute(stream_);
   if (files_) {
@@ -128,6 +132,11 @@ void Trainer::begin() {
                    " tokens a step in micro-batches of " + std::to_string(plan_.micro_batch) +
                    ", memory " + base::format_bytes(plan_.bytes()) +
                    (ranks_.size() > 1 ? " for rank 0" : "") + ", run folder " + folder_.string());
+  }
+  if (is_done && files_) {
+    base::log_info(config_.name + ": nothing is left to do, the run is at step " +
+                   std::to_string(step_) + " and training.steps is " +
+                   std::to_string(config_.training.steps) + "; raise it to train on");
   }
   if (step_ >= config_.training.steps && saved_step_ < step_) save();
 }
@@ -227,6 +236,7 @@ void Trainer::restore(const checkpoint::LoadedCheckpoint& loaded) {
   guard_.restore({saved.recent_losses, saved.recent_norms, saved.integer(kSkips),
                   saved.integer(kRolledBack) != 0});
   step_ = saved.step;
+  tokens_ = saved.tokens;
   loader_->seek(saved.global_sample_index);
 }
 
@@ -278,7 +288,7 @@ std::vector<checkpoint::TensorFile> Trainer::checkpoint_files() const {
 checkpoint::Manifest Trainer::manifest() const {
   checkpoint::Manifest manifest;
   manifest.step = step_;
-  manifest.tokens = step_ * config_.tokens_per_step();
+  manifest.tokens = tokens_;
   manifest.epoch = loader_->epoch();
   manifest.global_sample_index = loader_->position();
   manifest.seed = config_.seed;

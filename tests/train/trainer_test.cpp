@@ -97,6 +97,23 @@ TEST_F(TrainerTest, ResumeAtEveryCheckpointIsTheUninterruptedRun) {
   }
 }
 
+TEST_F(TrainerTest, TokensAreThoseOfTheBatchesAsTheyWere) {
+  run(config({"--training.steps=6", "--training.batch_sequences=8"}), "run");
+  run(config({"--training.steps=8", "--training.batch_sequences=4"}), "run");
+  const std::int64_t length = config().data.sequence_length;
+  EXPECT_EQ(checkpoint::load(folder("run")).manifest().tokens, (6 * 8 + 2 * 4) * length);
+  EXPECT_NE(metrics("run").find("\"tokens\":" + std::to_string((6 * 8 + 4) * length)),
+            std::string::npos);
+}
+
+TEST_F(TrainerTest, ARunThatIsDoneStaysAsItWas) {
+  run(config({"--training.steps=6"}), "run");
+  const std::string before = read_file(folder("run") / "config.json");
+  run(config({"--training.steps=3", "--optimizer.learning_rate=0.5"}), "run");
+  EXPECT_EQ(read_file(folder("run") / "config.json"), before);
+  EXPECT_NE(read_file(folder("run") / "log.txt").find("nothing is left to do"), std::string::npos);
+}
+
 TEST_F(TrainerTest, MicroBatchesGiveTheSameStepUpToRounding) {
   run(config({"--training.precision=fp64", "--training.micro_batch_sequences=1"}), "one");
   run(config({"--training.precision=fp64", "--training.micro_batch_sequences=4"}), "four");
