@@ -27,8 +27,8 @@ const char kDescription[] =
     "can swap: Softmax, Scalable-Softmax (SSMax), Self-Adjust Softmax and others.\n"
     "\n"
     "Start with:  ssmax prepare text.txt --tokenizer bytes --out data/mine\n"
-    "             ssmax train configs/quickstart/ssmax.json --data.train=data/mine/train_*.bin \\\n"
-    "                 --data.validation= --out runs/mine\n"
+    "             ssmax train configs/quickstart/ssmax.json --data.validation= --out runs/mine \\\n"
+    "                 '--data.train=data/mine/train_*.bin'\n"
     "             ssmax normalizers\n";
 
 void add_commands(CLI::App& program) {

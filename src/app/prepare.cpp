@@ -48,7 +48,9 @@ void run(const Options& options) {
   print_split("validation", manifest.validation);
   if (manifest.validation.files.empty() &&
       (prepare.validation_fraction > 0.0 || !prepare.validation.empty())) {
-    std::printf("validation  no document; there are too few of them for this fraction\n");
+    std::printf(
+        "validation  no document: of so few the fraction chose none; raise it, or give files to "
+        "--validation\n");
   }
   if (manifest.skipped_files > 0) {
     std::printf("left out    %lld binary files\n", static_cast<long long>(manifest.skipped_files));

@@ -35,7 +35,8 @@ void run_swap(const CLI::App& command, const SwapOptions& options) {
   checkpoint::require_no_checkpoints(options.out);
   const checkpoint::LoadedCheckpoint loaded = checkpoint::load(options.checkpoint);
   const std::vector<std::string> overrides = overrides_of(command);
-  std::vector<std::string> all = {"--start.checkpoint=" + options.checkpoint,
+  std::vector<std::string> all = {"--name=" + name_of_run(options.out),
+                                  "--start.checkpoint=" + options.checkpoint,
                                   "--start.allow_change=[\"model.normalizer\"]"};
   all.insert(all.end(), overrides.begin(), overrides.end());
   const train::RunConfig config = config_of(loaded, all);
@@ -78,7 +79,8 @@ void add_swap(CLI::App& program) {
   auto* command = program.add_subcommand("swap", "Give a checkpoint another attention normalizer");
   command->footer(
       "All other weights stay. A scale s that the new normalizer learns starts at 1 / mean(ln n)\n"
-      "over the training length unless model.normalizer.initial_scale says otherwise.\n"
+      "over the training length unless model.normalizer.initial_scale says otherwise. The run is\n"
+      "named after its folder, or by --name.\n"
       "Example:  ssmax swap runs/a --out runs/e --model.normalizer.kind=ssmax");
   command->allow_extras();
   auto options = std::make_shared<SwapOptions>();

@@ -255,8 +255,13 @@ class LayerReader {
           parse_json_value(value.text, source_ + ':' + printable(key, 200), ErrorKind::usage);
       result.line = 0;
       return result;
-    } catch (const Error&) {
-      if (value.text.starts_with('{') || value.text.starts_with('[')) throw;
+    } catch (const Error& error) {
+      if (value.text.starts_with('{') || value.text.starts_with('[')) {
+        if (value.text.find('"') != std::string::npos) throw;
+        throw Error(error.kind(), std::string(error.what()) +
+                                      "; a shell takes quotes away, unless the whole option stands "
+                                      "in single quotes");
+      }
       // Not JSON: the field says what it expected and that it found this text.
       return value;
     }

@@ -20,7 +20,7 @@ namespace {
 constexpr double kShortage = 0.25;
 
 /// Of the process when OpenMP's library was loaded, which is what the library compares with.
-const int processors_at_start = omp_get_num_procs();
+const int kProcessorsAtStart = omp_get_num_procs();
 
 bool is_told_how_to_wait() {
   return std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr;
@@ -44,7 +44,7 @@ double seconds_without_core() {
 
 SleepBetweenLoops::SleepBetweenLoops(int threads) {
   // A team of n has n - 1 threads beside the one that opens it.
-  const int team = std::max(2, processors_at_start - threads + 2);
+  const int team = std::max(2, kProcessorsAtStart - threads + 2);
   std::binary_semaphore stands(0);
   holder_ = std::thread([this, team, &stands] {
 #pragma omp parallel num_threads(team)

@@ -10,13 +10,14 @@ file. Needs the Python standard library only.
 import json
 import pathlib
 import resource
+import struct
 import subprocess
 import sys
 import tempfile
 
 CONFIG = {
     "name": "small",
-    "model": {"vocab_size": 257, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "model": {"vocab_size": 320, "num_hidden_layers": 1, "num_attention_heads": 2,
               "hidden_size": 16, "intermediate_size": 32, "position": {"kind": "learned"}},
     "data": {"train": ["data/train_*.bin"], "validation": ["data/val_*.bin"],
              "sequence_length": 16},
@@ -39,9 +40,11 @@ CASES = [
     ('train small.json --start.checkpoint=run --start.allow_change=["model.normaliser"]', USAGE,
      ["start.allow_change", "did you mean \"model.normalizer\""]),
     # Data
-    ("train small.json --out new --data.train=none.bin", DATA, ["data.train", "none.bin"]),
+    ("train small.json --out new --data.train=[none.bin]", USAGE, ["data.train", "single quotes"]),
+    ("train small.json --out new --data.train=none.bin", DATA,
+     ["data.train", "ssmax prepare", "none.bin"]),
     ("train small.json --out new --data.validation=none.bin", DATA,
-     ["data.validation", "none.bin"]),
+     ["data.validation, which may be empty", "none.bin"]),
     ("train small.json --out new --data.train=data", DATA, ["data.train", "data is a folder"]),
     ("train small.json --out new --model.vocab_size=200", DATA,
      ["vocabulary of 257 tokens", "the model has 200", "model.vocab_size"]),
@@ -58,7 +61,11 @@ CASES = [
     ("evaluate run loss --model.normalizer.kind=ssmax", CHECKPOINT, ["ssmax swap"]),
     ("evaluate exported loss", CHECKPOINT, ["Hugging Face folder", "ssmax import"]),
     # Results
-    ("evaluate run run loss --json {name}.json", USAGE, ["two checkpoints are named small"]),
+    ("evaluate run run loss --json {name}_loss.json", USAGE, ["two checkpoints are named small"]),
+    ("evaluate run loss --json {name}.json", USAGE, ["small.json", "no result of evaluate"]),
+    ("evaluate run loss --json text/a.txt", USAGE, ["text/a.txt", "no result of evaluate"]),
+    ("evaluate loss", USAGE, ["found 'loss' and no checkpoint in front of it"]),
+    ("evaluate run loss --data large.bin --tokenizer bytes", DATA, ["token id 300", "257 ids"]),
     ("evaluate run loss --json text/a.txt/x.json", DISK, ["text/a.txt", "Not a directory"]),
     ("bench swiglu --json text/a.txt/x.json", DISK, ["text/a.txt", "Not a directory"]),
     # Longer than the positions that were learned
@@ -109,6 +116,8 @@ class Test:
         self.make("prepare", "text", "--validation-fraction", "0.3", "--out", "data")
         self.make("train", "small.json", "--out", "run")
         self.make("export", "run", "--out", "exported")
+        header = struct.pack("<256i", 20240520, 1, 40, *([0] * 253))
+        (self.folder / "large.bin").write_bytes(header + struct.pack("<40H", *([300] * 40)))
         before = self.files()
         for command, code, words in CASES:
             self.expect(command, self.run(*command.split()), code, words)

@@ -100,6 +100,8 @@ class Test:
         self.expect("valid" in self.run("inspect", run), f"{name}: inspect finds no valid checkpoint")
         swapped = self.folder / f"swapped_{name}"
         self.run("swap", run, "--out", swapped, "--model.normalizer.kind=self_adjust")
+        named = json.loads((swapped / "config.json").read_text())["name"]
+        self.expect(named == swapped.name, f"{name}: the swapped run is named {named}")
         write_shard(self.folder / "train.bin", [i * i % 61 for i in range(200)])
         config = {"extends": str(swapped / "config.json"), "name": "trained",
                   "start": {"checkpoint": str(swapped)}, "data": {

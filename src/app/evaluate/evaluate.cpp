@@ -5,6 +5,8 @@
 #include <set>
 
 #include "base/durable_file.h"
+#include "base/read_file.h"
+#include "base/strict_json.h"
 #include "base/text.h"
 #include "device/core_watch.h"
 
@@ -22,18 +24,36 @@ constexpr std::string_view kName = "{name}";
   }
   const std::string& last = evaluation.checkpoints.back();
   const std::string nearest(base::nearest(last, names));
-  throw base::Error(base::ErrorKind::usage,
-                    "evaluate: expected a task after the checkpoints: " + base::join(names, ", ") +
-                        (evaluation.checkpoints.size() > 1 && !std::filesystem::exists(last)
-                             ? "; found '" + last + "', did you mean '" + nearest + "'?"
-                             : std::string()));
+  std::string found;
+  if (evaluation.checkpoints.size() == 1 && std::ranges::find(names, last) != names.end()) {
+    found = "; found '" + last + "' and no checkpoint in front of it";
+  } else if (evaluation.checkpoints.size() > 1 && !std::filesystem::exists(last)) {
+    found = "; found '" + last + "', did you mean '" + nearest + "'?";
+  }
+  throw base::Error(base::ErrorKind::usage, "evaluate: expected a task after the checkpoints: " +
+                                                base::join(names, ", ") + found);
+}
+
+/// Only an earlier result may be replaced: {name}.json is also what a config may be called.
+void check_replaceable(const std::filesystem::path& file) {
+  std::error_code error;
+  if (file.empty() || !std::filesystem::exists(file, error)) return;
+  try {
+    const std::string text = base::read_text_file(file, base::ErrorKind::usage);
+    const auto json = base::parse_json_value(text, file.string(), base::ErrorKind::usage);
+    if (json.find("task") != nullptr) return;
+  } catch (const base::Error&) {  // no result either
+  }
+  throw base::Error(base::ErrorKind::usage, "--json " + file.string() +
+                                                " would replace a file that is no result of "
+                                                "evaluate; choose another name");
 }
 
 /// The result of each checkpoint needs a file of its own; asked before hours of work.
 void check_files(const std::vector<checkpoint::LoadedCheckpoint>& checkpoints,
                  const ResultFile& result, const std::vector<std::string>& overrides) {
-  if (checkpoints.size() == 1 || result.pattern.empty()) return;
-  if (result.pattern.find(kName) == std::string::npos) {
+  if (result.pattern.empty()) return;
+  if (checkpoints.size() > 1 && result.pattern.find(kName) == std::string::npos) {
     throw base::Error(base::ErrorKind::usage, "--json " + result.pattern +
                                                   " would hold the results of " +
                                                   std::to_string(checkpoints.size()) +
@@ -42,6 +62,7 @@ void check_files(const std::vector<checkpoint::LoadedCheckpoint>& checkpoints,
   std::set<std::string> names;
   for (const checkpoint::LoadedCheckpoint& checkpoint : checkpoints) {
     const std::string name = config_of(checkpoint, overrides).name;
+    check_replaceable(result.of(name));
     if (names.insert(name).second) continue;
     throw base::Error(base::ErrorKind::usage, "two checkpoints are named " + name +
                                                   ", so that their results would go to one file, " +
@@ -49,6 +70,15 @@ void check_files(const std::vector<checkpoint::LoadedCheckpoint>& checkpoints,
                                                   "; evaluate them one at a time");
   }
 }
+
+/// Tasks stand behind the checkpoints, which CLI11 leaves out of their usage.
+class TaskFormatter : public CLI::Formatter {
+ public:
+  std::string make_usage(const CLI::App* app, std::string name) const override {
+    name.insert(name.rfind(' '), " CHECKPOINT...");
+    return CLI::Formatter::make_usage(app, name);
+  }
+};
 
 }  // namespace
 
@@ -123,6 +153,9 @@ void add_evaluate(CLI::App& program) {
   add_normalizer_tasks(*command, evaluation);
   add_choice_tasks(*command, evaluation);
   add_logits_task(*command, evaluation);
+  for (CLI::App* task : command->get_subcommands({})) {
+    task->formatter(std::make_shared<TaskFormatter>());
+  }
   command->callback([evaluation] {
     if (evaluation->command->get_subcommands().empty()) no_task(*evaluation);
   });
