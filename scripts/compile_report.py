@@ -3,9 +3,10 @@
 
     scripts/compile_report.py [--build build/cuda] [--out docs/results/cuda_compile.md]
 
-Reads the object files of the targets `cuda_backend` and `cuda_nccl` with cuobjdump; no GPU is needed. Three things give
+Reads the object files of the targets `cuda_backend` and `cuda_nccl` with cuobjdump; no GPU is needed. Four things give
 exit code 1: a kernel of attention, a norm or the cross-entropy that spills registers to memory, an
-attention kernel for bf16 without matrix instructions (HMMA or HGMMA), and a source without its object.
+attention kernel for bf16 without matrix instructions (HMMA or HGMMA), one whose products of
+warpgroups (HGMMA) the compiler has made to wait for each other, and a source without its object.
 
 Blocks of a multiprocessor follow from registers, threads and shared memory, of the fused attention
 passes with the tiles that a launch asks for. cuobjdump comes with the CUDA Toolkit, and with the
@@ -39,6 +40,8 @@ PASSES = {
     "ForwardShape": ("forward_pass_cuda.cuh", lambda s: (s["kQueries"] + 2 * s["kKeys"]) * s["kD"]),
     "QueryPassShape": ("query_pass_cuda.cuh",
                        lambda s: (2 * s["kQueries"] + 4 * s["kKeys"]) * s["kD"]),
+    "WarpgroupForwardShape": ("warpgroup_forward_cuda.cuh",
+                              lambda s: (s["kQueries"] + 4 * s["kKeys"]) * s["kD"]),
     "KeyPassShape": ("key_pass_cuda.cuh",
                      lambda s: (2 * s["kKeys"] + 4 * s["kQueries"]) * s["kD"] +
                      s["kBackwardForm"] * s["kKeys"] * SUMMED_QUERIES),
@@ -50,16 +53,18 @@ def shape_constants(name, head_size, second):
     is depends on the shape."""
     text = (ATTENTION / PASSES[name][0]).read_text()
     body = re.search(r"struct %s \{(.*?)\n\};" % name, text, re.DOTALL).group(1)
-    constants = {"kHeadSize": head_size, "kKeyTile": second, "kBackwardForm": second}
+    constants = {"kHeadSize": head_size, "kKeyTile": second, "kBackwardForm": second,
+                 "kWarpSize": 32, "kWarpgroupSize": 128}
     for found in re.finditer(r"static constexpr int (\w+) = ([^;]+);", body):
         expression = re.sub(r"(.+) \? (.+) : (.+)", r"(\2) if (\1) else (\3)", found.group(2))
+        expression = expression.replace("device::", "").replace(" / ", " // ")
         constants[found.group(1)] = eval(expression, {}, constants)  # of our own sources
     return constants
 
 
 def tile_bytes(kernel_name):
     """Dynamic shared memory of a fused pass, in bytes of its tiles; 0 of other kernels."""
-    found = re.search(r"^pass_kernel<.*\b(ForwardShape|QueryPassShape|KeyPassShape)"
+    found = re.search(r"^pass_kernel<.*\b(ForwardShape|WarpgroupForwardShape|QueryPassShape|KeyPassShape)"
                       r"<(\d+), (?:\(BackwardForm\))?(\d+)>", kernel_name)
     if not found:
         return 0
@@ -72,6 +77,7 @@ class Kernel:
         self.source, self.architecture, self.name = source, architecture, name
         self.registers, self.stack, self.shared, self.local = registers, stack, shared, local
         self.matrix_instructions = 0
+        self.waits_for_products = 0  # of warpgroups
         self.local_accesses = 0
         self.threads = 1024
 
@@ -166,6 +172,7 @@ def count_instructions(cuobjdump, path, kernels):
             kernel = kernels.get((architecture, found.group(1)))
         elif kernel is not None:
             kernel.matrix_instructions += bool(MATRIX_INSTRUCTION.search(line))
+            kernel.waits_for_products += "WARPGROUP.DEPBAR" in line
             kernel.local_accesses += bool(re.search(r"\b(STL|LDL)\b", line))
     if process.wait() != 0:
         sys.exit(f"compile_report.py: cuobjdump -sass {path} failed")
@@ -177,8 +184,13 @@ def problems_of(kernels):
         place = f"{kernel.source}, {kernel.architecture}: {kernel.short}"
         if MUST_NOT_SPILL.search(kernel.short) and kernel.local_accesses > 0:
             problems.append(f"{place} spills: {kernel.local_accesses} accesses to local memory")
-        if MATRIX_KERNEL.search(kernel.short) and kernel.matrix_instructions == 0:
+        empty = "<Warpgroup" in kernel.short and kernel.architecture != "sm_90a"
+        if MATRIX_KERNEL.search(kernel.short) and kernel.matrix_instructions == 0 and not empty:
             problems.append(f"{place} has no matrix instructions")
+        # Groups have four products and more.
+        if 2 * kernel.waits_for_products > max(kernel.matrix_instructions, 1):
+            problems.append(f"{place}: its {kernel.matrix_instructions} products wait "
+                            f"{kernel.waits_for_products} times")
     return problems
 
 

@@ -52,11 +52,15 @@ foreach(source ${SSMAX_CUDA_SOURCES})
   endif()
 endforeach()
 
-function(ssmax_cuda_objects target)
-  add_library(${target} OBJECT ${ARGN})
+function(ssmax_cuda_options target)
   # 186: comparing an unsigned number with 0, in templates for both kinds.
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr
                          -Werror=all-warnings -diag-suppress=186 -Xcompiler=-Wall,-Wextra,-fopenmp -lineinfo>)
+endfunction()
+
+function(ssmax_cuda_objects target)
+  add_library(${target} OBJECT ${ARGN})
+  ssmax_cuda_options(${target})
   target_link_libraries(${target} PUBLIC ssmax_options CUDA::cudart_static)
 endfunction()
 

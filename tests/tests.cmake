@@ -16,6 +16,19 @@ elseif(NOT SSMAX_SANITIZE)
   set(SSMAX_TEST_NCCL simt_nccl)
 endif()
 
+# Tests with kernels of their own, *_cuda_test.cu, of a program that has a backend.
+function(ssmax_kernel_test_sources program)
+  if(NOT ARGN)
+    return()
+  endif()
+  target_include_directories(${program} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  if(SSMAX_WITH_CUDA)
+    ssmax_cuda_options(${program})
+  else()
+    ssmax_simt_sources(${program} ${ARGN})
+  endif()
+endfunction()
+
 function(ssmax_test_program program label prefix)
   gtest_discover_tests(${program} TEST_PREFIX ${prefix}. DISCOVERY_TIMEOUT 60 ${ARGN}
                        PROPERTIES LABELS "${label}")
@@ -24,7 +37,7 @@ endfunction()
 # ssmax_tests(ROOM [ON_DEVICE] [DEVICE_FILTER filter] [RANK_FILTER filter] [LIBRARIES ...]
 # [DEVICE_LIBRARIES ...] [LABELS ...]): the program ROOM_tests. ON_DEVICE: the same object files once
 # more with a backend, and the device libraries, as ROOM_simt_tests or ROOM_gpu_tests with that label;
-# tests ask support/test_device.h what they run on. DEVICE_FILTER: those run there, and only there.
+# tests ask support/test_device.h what they run on; *_cuda_test.cu of the room are there only. DEVICE_FILTER: those run there, and only there.
 # RANK_FILTER: those of them that run on several ranks only.
 function(ssmax_tests room)
   cmake_parse_arguments(TESTS "ON_DEVICE" "DEVICE_FILTER;RANK_FILTER"
@@ -48,7 +61,9 @@ function(ssmax_tests room)
   ssmax_test_program(${room}_tests "${room};${TESTS_LABELS}" ${room} ${cpu_filter})
   if(TESTS_ON_DEVICE AND SSMAX_TEST_BACKEND)
     set(program ${room}_${SSMAX_TEST_BACKEND_LABEL}_tests)
-    add_executable(${program} ${SSMAX_TEST_BACKEND_SOURCES})
+    file(GLOB kernel_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${room}/*_cuda_test.cu)
+    add_executable(${program} ${SSMAX_TEST_BACKEND_SOURCES} ${kernel_sources})
+    ssmax_kernel_test_sources(${program} ${kernel_sources})
     target_link_libraries(${program} PRIVATE ${room}_test_objects ${SSMAX_TEST_BACKEND}
                           ${TESTS_DEVICE_LIBRARIES})
     ssmax_test_program(${program} ${SSMAX_TEST_BACKEND_LABEL} ${SSMAX_TEST_BACKEND_LABEL}.${room}

@@ -40,6 +40,7 @@ class ForwardPass : ForwardRows<W, Shape> {
 
  public:
   static constexpr int kThreads = Shape::kThreads;
+  static constexpr int kLeastBlocks = 0;
   using typename Base::Arguments;
 
   static constexpr std::int64_t shared_bytes() { return kTileBytes + Base::rows_bytes(); }

@@ -132,6 +132,7 @@ class KeyPass {
   static constexpr bool kTogether = Shape::kForm == BackwardForm::together;
   static constexpr int kUnroll = W::kFixesExtremes ? 1 : 4;
   static constexpr int kThreads = Shape::kThreads;
+  static constexpr int kLeastBlocks = 0;
   using Arguments = BackwardArguments<W>;
   static_assert(sizeof(BackwardRow<W>) / 16 % 2 == 1);
   static_assert(!kTogether || std::same_as<W, SoftmaxWeighting>);

@@ -9,12 +9,14 @@
 /// How the fused attention passes are launched. A pass is a class with
 ///   Arguments       what the kernel takes; a thread's object keeps a reference to it
 ///   kThreads        of a block
+///   kLeastBlocks    of a multiprocessor; 0: the compiler's choice. A pass that deals registers anew
+///                   needs it
 ///   shared_bytes()  of dynamic shared memory
 ///   run()           the work of a thread
 namespace ssmax::kernels::cuda {
 
 template <class Pass>
-__global__ void __launch_bounds__(Pass::kThreads)
+__global__ void __launch_bounds__(Pass::kThreads, Pass::kLeastBlocks)
     pass_kernel(const __grid_constant__ typename Pass::Arguments arguments) {
   Pass(arguments).run();
 }

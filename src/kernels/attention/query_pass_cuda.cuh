@@ -106,6 +106,7 @@ class QueryPass {
                                  : W::kFixesExtremes                 ? 1
                                                                      : 2;
   static constexpr int kThreads = Shape::kThreads;
+  static constexpr int kLeastBlocks = 0;
   using Arguments = BackwardArguments<W>;
 
   static constexpr std::int64_t shared_bytes() {

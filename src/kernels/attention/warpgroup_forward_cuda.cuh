@@ -103,6 +103,7 @@ class WarpgroupForwardPass : ForwardRows<W, Shape> {
 
  public:
   static constexpr int kThreads = Shape::kThreads;
+  static constexpr int kLeastBlocks = 1;
   using Arguments = WarpgroupForwardArguments<W>;
 
   static constexpr std::int64_t shared_bytes() {
