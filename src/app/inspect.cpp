@@ -113,21 +113,11 @@ void print_tensors(std::ostream& out, const fs::path& path) {
   metadata.print(out);
 }
 
-/// Every value below `value` under its dotted key.
-void add_values(Table& table, const std::string& key, const JsonValue& value) {
-  if (value.type == JsonValue::Type::object) {
-    for (const base::JsonMember& member : value.members) {
-      const std::string name = base::printable(member.key);
-      add_values(table, key.empty() ? name : key + "." + name, member.value);
-    }
-    return;
-  }
-  table.add({key, base::printable(to_text(value), 100)});
-}
-
 void print_values(std::ostream& out, const JsonValue& value) {
   Table table({"key", "value"}, {Align::left, Align::left});
-  add_values(table, "", value);
+  for (const auto& [key, text] : base::leaves_of(value)) {
+    table.add({base::printable(key, 200), base::printable(text, 100)});
+  }
   table.print(out);
 }
 

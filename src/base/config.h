@@ -91,16 +91,16 @@ class ConfigReader {
   void read_file(const std::filesystem::path& path);
   /// JSON text of one object; "$schema" is ignored, "extends" only files may have.
   void read_text(std::string_view text, std::string_view source);
-  void read_value(const JsonValue& object, std::string_view source, std::string_view prefix);
   /// `dotted.key=value`, with or without leading dashes; of equal keys the last counts.
   void read_overrides(std::span<const std::string> overrides);
   /// Limits of every field, then the validate() hooks, innermost first.
-  void finish(std::string_view prefix = "");
+  void finish();
 
  private:
   friend class LayerReader;
 
   void read_file(const std::filesystem::path& path, std::vector<std::string>& chain);
+  void read_value(const JsonValue& object, std::string_view source);
   [[noreturn]] void fail(const std::string& key, std::string_view reason) const;
   void check(const SectionInfo& info, const void* object, const std::string& prefix) const;
   void check_field(const FieldInfo& field, const void* member, const std::string& key) const;
@@ -114,8 +114,6 @@ class ConfigReader {
 JsonValue write(const SectionInfo& info, const void* object);
 /// Of a whole config file.
 JsonValue schema(const SectionInfo& info, std::string_view title);
-/// Of one section with those defaults.
-JsonValue section_schema(const SectionInfo& info, const void* defaults);
 std::string explain(const SectionInfo& info, std::string_view prefix);
 std::vector<ConfigDifference> differences(const JsonValue& left, const JsonValue& right);
 
@@ -163,13 +161,6 @@ void override_config(Root& root, std::span<const std::string> overrides) {
   reader.read_overrides(overrides);
   reader.finish();
   root = std::move(changed);
-}
-
-/// Checks limits and validate() hooks of a config made in code.
-template <Section Root>
-void check_config(const Root& root) {
-  Root copy = root;
-  untyped::ConfigReader(section_info<Root>(), &copy).finish();
 }
 
 template <Section Root>

@@ -17,12 +17,6 @@ constexpr std::string_view kCommandLine = "command line";
 /// No config is longer; a device file given by mistake must not fill the memory.
 constexpr std::int64_t kMaxConfigBytes = std::int64_t{16} << 20;
 
-std::string dotted(std::string_view prefix, std::string_view key) {
-  std::string result(prefix);
-  if (!result.empty()) result += '.';
-  return result.append(key);
-}
-
 std::vector<std::string_view> keys_of(const SectionInfo& info) {
   std::vector<std::string_view> keys;
   for (const FieldInfo& field : info.fields) keys.push_back(field.key);
@@ -74,27 +68,15 @@ class LayerReader {
       case FieldType::boolean:
         return put(member, boolean(parsed(value, key), key));
       case FieldType::integer:
-        if (field.size == sizeof(std::int32_t)) {
-          return put(member, integer<std::int32_t>(parsed(value, key), key));
-        }
-        return put(member, integer<std::int64_t>(parsed(value, key), key));
+        return put(member, integer(parsed(value, key), key));
       case FieldType::number:
         return put(member, number(parsed(value, key), key));
       case FieldType::string:
         return put(member, string(value, key));
       case FieldType::enumeration:
         return field.write_enum(member, enumerator(field, value, key));
-      case FieldType::integer_list:
-        return list<std::int64_t>(member, value, key, [this](const JsonValue& v, const auto& k) {
-          return integer<std::int64_t>(parsed(v, k), k);
-        });
-      case FieldType::number_list:
-        return list<double>(member, value, key, [this](const JsonValue& v, const auto& k) {
-          return number(parsed(v, k), k);
-        });
       case FieldType::string_list:
-        return list<std::string>(
-            member, value, key, [this](const JsonValue& v, const auto& k) { return string(v, k); });
+        return put(member, strings(value, key));
     }
   }
 
@@ -110,17 +92,13 @@ class LayerReader {
     return value.boolean;
   }
 
-  template <class T>
-  T integer(const JsonValue& value, const std::string& key) const {
-    if (value.type == JsonValue::Type::integer && std::in_range<T>(value.integer)) {
-      return static_cast<T>(value.integer);
-    }
+  std::int64_t integer(const JsonValue& value, const std::string& key) const {
+    if (value.type == JsonValue::Type::integer) return value.integer;
     std::string range;
-    const bool whole = value.type == JsonValue::Type::number &&
-                       value.text.find_first_of(".eE") == std::string::npos;
-    if (value.type == JsonValue::Type::integer || whole) {
-      range = " from " + std::to_string(std::numeric_limits<T>::min()) + " to " +
-              std::to_string(std::numeric_limits<T>::max());
+    if (value.type == JsonValue::Type::number &&
+        value.text.find_first_of(".eE") == std::string::npos) {
+      range = " from " + std::to_string(std::numeric_limits<std::int64_t>::min()) + " to " +
+              std::to_string(std::numeric_limits<std::int64_t>::max());
     }
     fail(value, key, "expected an integer" + range + ", found " + describe(value));
   }
@@ -158,8 +136,7 @@ class LayerReader {
              ", did you mean " + in_quotes(nearest(value.text, names)) + "?");
   }
 
-  template <class T, class Element>
-  void list(void* member, const JsonValue& value, const std::string& key, const Element& element) {
+  std::vector<std::string> strings(const JsonValue& value, const std::string& key) const {
     JsonValue items = value;
     if (value.type == JsonValue::Type::raw) {
       if (value.text.starts_with('[')) {
@@ -174,11 +151,11 @@ class LayerReader {
     if (items.type != JsonValue::Type::array) {
       fail(items, key, "expected a list, found " + describe(items));
     }
-    std::vector<T> result;
+    std::vector<std::string> result;
     for (const JsonValue& item : items.items) {
-      result.push_back(element(item, key + '[' + std::to_string(result.size()) + ']'));
+      result.push_back(string(item, key + '[' + std::to_string(result.size()) + ']'));
     }
-    put(member, std::move(result));
+    return result;
   }
 
   void kind_section(KindSection& kinds, const JsonValue& value, const std::string& key) {
@@ -280,10 +257,9 @@ class LayerReader {
   std::string source_;
 };
 
-void ConfigReader::read_value(const JsonValue& object, std::string_view source,
-                              std::string_view prefix) {
+void ConfigReader::read_value(const JsonValue& object, std::string_view source) {
   source_ = source;
-  LayerReader(*this, source).section(info_, object_, object, std::string(prefix));
+  LayerReader(*this, source).section(info_, object_, object, "");
 }
 
 void ConfigReader::read_text(std::string_view text, std::string_view source) {
@@ -292,7 +268,7 @@ void ConfigReader::read_text(std::string_view text, std::string_view source) {
     throw Error(ErrorKind::usage,
                 located(source, extends->line, "extends", "only a config file can extend another"));
   }
-  read_value(value, source, "");
+  read_value(value, source);
 }
 
 void ConfigReader::read_file(const std::filesystem::path& path) {
@@ -329,7 +305,7 @@ void ConfigReader::read_file(const std::filesystem::path& path, std::vector<std:
     }
     read_file(other, chain);
   }
-  read_value(value, source, "");
+  read_value(value, source);
 }
 
 namespace {

@@ -31,8 +31,8 @@ JsonValue names_of(const FieldInfo& field) {
 
 /// A bound of an integer is written as an integer.
 JsonValue bound(const FieldInfo& field, double value) {
-  const bool whole = field.type == FieldType::integer || field.type == FieldType::integer_list;
-  return whole ? JsonValue::of(static_cast<std::int64_t>(value)) : JsonValue::of(value);
+  return field.type == FieldType::integer ? JsonValue::of(static_cast<std::int64_t>(value))
+                                          : JsonValue::of(value);
 }
 
 void add_bounds(JsonValue& schema, const FieldInfo& field) {
@@ -83,13 +83,6 @@ JsonValue alternatives(const KindSection& section) {
   return list;
 }
 
-JsonValue list_schema(const FieldInfo& field, const char* element) {
-  JsonValue items = JsonValue::object();
-  items.add("type", JsonValue::of(element));
-  add_bounds(items, field);
-  return items;
-}
-
 JsonValue field_schema(const FieldInfo& field, const void* member, const JsonValue& value) {
   JsonValue schema = JsonValue::object();
   schema.add("description", JsonValue::of(field.help));
@@ -124,14 +117,11 @@ JsonValue field_schema(const FieldInfo& field, const void* member, const JsonVal
       type("string");
       schema.add("enum", names_of(field));
       break;
-    case FieldType::integer_list:
-    case FieldType::number_list:
     case FieldType::string_list: {
-      const char* element = field.type == FieldType::integer_list  ? "integer"
-                            : field.type == FieldType::number_list ? "number"
-                                                                   : "string";
       type("array");
-      schema.add("items", list_schema(field, element));
+      JsonValue items = JsonValue::object();
+      items.add("type", JsonValue::of("string"));
+      schema.add("items", std::move(items));
       if (field.constraints.non_empty) schema.add("minItems", JsonValue::of(std::int64_t{1}));
       break;
     }
@@ -154,9 +144,7 @@ std::string bounds_text(const Constraints& c) {
   std::string text;
   const auto add = [&](const char* relation, const std::optional<double>& value) {
     if (!value) return;
-    std::string number = to_text(JsonValue::of(*value));
-    if (number.ends_with(".0")) number.resize(number.size() - 2);
-    text += (text.empty() ? " " : ", ") + std::string(relation) + ' ' + number;
+    text += (text.empty() ? " " : ", ") + std::string(relation) + ' ' + bound_text(*value);
   };
   add(">=", c.at_least);
   add(">", c.above);
@@ -181,10 +169,6 @@ std::string type_text(const FieldInfo& field) {
       for (const auto& entry : field.names) names.push_back(entry.name);
       return join(names, " | ");
     }
-    case FieldType::integer_list:
-      return "list of integers" + bounds;
-    case FieldType::number_list:
-      return "list of numbers" + bounds;
     case FieldType::string_list:
       return field.constraints.non_empty ? "list of strings, required" : "list of strings";
     case FieldType::section:
@@ -249,10 +233,6 @@ bool is_below(std::string_view key, std::string_view prefix) {
 }
 
 }  // namespace
-
-JsonValue section_schema(const SectionInfo& info, const void* defaults) {
-  return closed_object(properties_of(info, defaults));
-}
 
 JsonValue schema(const SectionInfo& info, std::string_view title) {
   const Defaults defaults(info);

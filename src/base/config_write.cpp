@@ -6,11 +6,6 @@
 namespace ssmax::base::untyped {
 namespace {
 
-std::int64_t integer_of(const FieldInfo& field, const void* member) {
-  return field.size == sizeof(std::int32_t) ? *static_cast<const std::int32_t*>(member)
-                                            : *static_cast<const std::int64_t*>(member);
-}
-
 std::string_view enumerator_name(const FieldInfo& field, const void* member) {
   const std::int64_t value = field.read_enum(member);
   for (const auto& entry : field.names) {
@@ -19,12 +14,9 @@ std::string_view enumerator_name(const FieldInfo& field, const void* member) {
   throw std::logic_error("an enumerator without a name: " + std::string(field.key));
 }
 
-template <class T>
-JsonValue list_of(const void* member) {
+JsonValue list_of(const std::vector<std::string>& strings) {
   JsonValue list = JsonValue::array();
-  for (const T& element : *static_cast<const std::vector<T>*>(member)) {
-    list.items.push_back(JsonValue::of(element));
-  }
+  for (const std::string& text : strings) list.items.push_back(JsonValue::of(text));
   return list;
 }
 
@@ -33,19 +25,15 @@ JsonValue write_field(const FieldInfo& field, const void* member) {
     case FieldType::boolean:
       return JsonValue::of(*static_cast<const bool*>(member));
     case FieldType::integer:
-      return JsonValue::of(integer_of(field, member));
+      return JsonValue::of(*static_cast<const std::int64_t*>(member));
     case FieldType::number:
       return JsonValue::of(*static_cast<const double*>(member));
     case FieldType::string:
       return JsonValue::of(*static_cast<const std::string*>(member));
     case FieldType::enumeration:
       return JsonValue::of(enumerator_name(field, member));
-    case FieldType::integer_list:
-      return list_of<std::int64_t>(member);
-    case FieldType::number_list:
-      return list_of<double>(member);
     case FieldType::string_list:
-      return list_of<std::string>(member);
+      return list_of(*static_cast<const std::vector<std::string>*>(member));
     case FieldType::section:
       return write(field.section(), member);
     case FieldType::kind_section: {
@@ -61,19 +49,6 @@ JsonValue write_field(const FieldInfo& field, const void* member) {
   return {};
 }
 
-using Leaves = std::vector<std::pair<std::string, std::string>>;
-
-/// Every dotted key that holds no object, with its JSON text.
-void collect_leaves(const JsonValue& value, const std::string& key, Leaves& leaves) {
-  if (value.type != JsonValue::Type::object) {
-    leaves.emplace_back(key, to_text(value));
-    return;
-  }
-  for (const JsonMember& member : value.members) {
-    collect_leaves(member.value, key.empty() ? member.key : key + '.' + member.key, leaves);
-  }
-}
-
 }  // namespace
 
 JsonValue write(const SectionInfo& info, const void* object) {
@@ -85,10 +60,8 @@ JsonValue write(const SectionInfo& info, const void* object) {
 }
 
 std::vector<ConfigDifference> differences(const JsonValue& left, const JsonValue& right) {
-  Leaves left_leaves;
-  Leaves right_leaves;
-  collect_leaves(left, "", left_leaves);
-  collect_leaves(right, "", right_leaves);
+  const auto left_leaves = leaves_of(left);
+  const auto right_leaves = leaves_of(right);
   std::map<std::string, std::string> right_only(right_leaves.begin(), right_leaves.end());
   std::vector<ConfigDifference> result;
   for (const auto& [key, value] : left_leaves) {

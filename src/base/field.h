@@ -124,7 +124,7 @@ template <class M>
 constexpr FieldType field_type() {
   if constexpr (std::same_as<M, bool>) {
     return FieldType::boolean;
-  } else if constexpr (std::same_as<M, std::int64_t> || std::same_as<M, std::int32_t>) {
+  } else if constexpr (std::same_as<M, std::int64_t>) {
     return FieldType::integer;
   } else if constexpr (std::same_as<M, double>) {
     return FieldType::number;
@@ -132,18 +132,14 @@ constexpr FieldType field_type() {
     return FieldType::string;
   } else if constexpr (NamedEnum<M>) {
     return FieldType::enumeration;
-  } else if constexpr (std::same_as<M, std::vector<std::int64_t>>) {
-    return FieldType::integer_list;
-  } else if constexpr (std::same_as<M, std::vector<double>>) {
-    return FieldType::number_list;
   } else if constexpr (std::same_as<M, std::vector<std::string>>) {
     return FieldType::string_list;
   } else if constexpr (std::same_as<M, KindSection>) {
     return FieldType::kind_section;
   } else {
     static_assert(Section<M>,
-                  "a config member is a bool, int32_t, int64_t, double, string, list of those, an "
-                  "enum with enum_names(), a KindSection or a struct with fields()");
+                  "a config member is a bool, int64_t, double, string, list of strings, an enum "
+                  "with enum_names(), a KindSection or a struct with fields()");
     return FieldType::section;
   }
 }
@@ -157,7 +153,6 @@ FieldInfo field_info(const Field<T, M>& field, const T& sample) {
   info.constraints = field.constraints;
   info.offset = static_cast<std::size_t>(reinterpret_cast<const char*>(&(sample.*field.member)) -
                                          reinterpret_cast<const char*>(&sample));
-  info.size = sizeof(M);
   if constexpr (NamedEnum<M>) {
     for (const auto& entry : enum_names(M{})) {
       info.names.push_back({static_cast<std::int64_t>(entry.value), entry.name});

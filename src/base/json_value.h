@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace ssmax::base {
@@ -47,6 +48,9 @@ struct JsonMember {
 
 /// What the value is, for "found ..." in an error: `the string "3"`, `true`, `1.9`, `a list`.
 std::string describe(const JsonValue& value);
+
+/// Every value below `value` that is no object: its dotted key and its JSON text.
+std::vector<std::pair<std::string, std::string>> leaves_of(const JsonValue& value);
 
 /// JSON text; `indent` < 0 writes one line. Members keep their order.
 std::string to_text(const JsonValue& value, int indent = -1);

@@ -10,6 +10,12 @@
 
 namespace ssmax::base {
 
+std::string bound_text(double bound) {
+  std::string text = to_text(JsonValue::of(bound));
+  if (text.ends_with(".0")) text.resize(text.size() - 2);
+  return text;
+}
+
 const FieldInfo* SectionInfo::find(std::string_view key) const {
   const auto found = std::ranges::find(fields, key, &FieldInfo::key);
   return found == fields.end() ? nullptr : &*found;
@@ -33,12 +39,8 @@ const SectionInfo& checked_section(const SectionInfo& info) {
       throw std::logic_error("fields() lists the member twice, at the key " + key);
     }
     const Constraints& c = field.constraints;
-    const bool numeric = field.type == FieldType::integer || field.type == FieldType::number ||
-                         field.type == FieldType::integer_list ||
-                         field.type == FieldType::number_list;
-    const bool has_length =
-        field.type == FieldType::string || field.type == FieldType::integer_list ||
-        field.type == FieldType::number_list || field.type == FieldType::string_list;
+    const bool numeric = field.type == FieldType::integer || field.type == FieldType::number;
+    const bool has_length = field.type == FieldType::string || field.type == FieldType::string_list;
     if ((c.at_least || c.at_most || c.above || c.below) && !numeric) {
       throw std::logic_error("fields() bounds a field that is no number: " + key);
     }
@@ -75,17 +77,7 @@ const void* AnySection::checked(const SectionInfo& wanted) const {
 
 JsonValue AnySection::write() const { return untyped::write(*info_, object_); }
 
-void AnySection::read(const JsonValue& object, std::string_view source, std::string_view prefix) {
-  untyped::ConfigReader reader(*info_, object_);
-  reader.read_value(object, source, prefix);
-  reader.finish(prefix);
-}
-
-JsonValue AnySection::schema() const { return untyped::section_schema(*info_, object_); }
-
-std::string AnySection::explain(std::string_view prefix) const {
-  return untyped::explain(*info_, prefix);
-}
+std::string AnySection::explain() const { return untyped::explain(*info_, ""); }
 
 bool AnySection::operator==(const AnySection& other) const {
   if (info_ != other.info_) return false;
@@ -104,8 +96,6 @@ const KindEntry& KindSection::entry(std::string_view kind) const {
                                     in_quotes(nearest(kind, names)) +
                                     "? The kinds are: " + join(names, ", "));
 }
-
-const std::string& KindSection::help() const { return entry(kind_).help; }
 
 void KindSection::select(std::string_view kind) {
   if (kind == kind_) return;

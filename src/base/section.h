@@ -12,7 +12,7 @@
 
 namespace ssmax::base {
 
-/// Limits of a value; of every element where the field is a list.
+/// Limits of a number, of the length of a string or list.
 struct Constraints {
   std::optional<double> at_least;
   std::optional<double> at_most;
@@ -20,6 +20,9 @@ struct Constraints {
   std::optional<double> below;
   bool non_empty = false;
 };
+
+/// A bound as one would write it: 1 and not 1.0.
+std::string bound_text(double bound);
 
 /// What `validate()` of a section throws: the key (below that section) and what is wrong with it.
 class FieldError : public Error {
@@ -43,8 +46,6 @@ enum class FieldType {
   number,
   string,
   enumeration,
-  integer_list,
-  number_list,
   string_list,
   section,
   kind_section,
@@ -66,7 +67,6 @@ struct FieldInfo {
   FieldType type = FieldType::boolean;
   Constraints constraints;
   std::size_t offset = 0;  // bytes from the section to the member
-  std::size_t size = 0;    // bytes of the member
   std::vector<EnumValue> names;
   std::int64_t (*read_enum)(const void* member) = nullptr;
   void (*write_enum)(void* member, std::int64_t value) = nullptr;
@@ -118,24 +118,14 @@ class AnySection {
   T& get() {
     return *static_cast<T*>(const_cast<void*>(checked(section_info<T>())));
   }
-  template <class T>
-  bool holds() const {
-    return info_ == &section_info<T>();
-  }
-
-  bool empty() const { return info_ == nullptr; }
   const SectionInfo& info() const { return *info_; }
   void* object() { return object_; }
   const void* object() const { return object_; }
 
   /// The fields as a JSON object.
   JsonValue write() const;
-  /// Takes the members of a JSON object, then checks all fields. Errors are one line
-  /// `source:line:prefix.key: reason`.
-  void read(const JsonValue& object, std::string_view source, std::string_view prefix = "");
-  JsonValue schema() const;
   /// One line per field: key, type, default, help.
-  std::string explain(std::string_view prefix = "") const;
+  std::string explain() const;
 
   bool operator==(const AnySection& other) const;
 
@@ -168,7 +158,6 @@ class KindSection {
 
   const std::string& kind() const { return kind_; }
   KindTable table() const { return table_; }
-  const std::string& help() const;
   /// Changes the kind and resets the options to its defaults; nothing happens when it is the kind.
   void select(std::string_view kind);
   AnySection& options() { return options_; }

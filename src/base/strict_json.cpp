@@ -326,6 +326,27 @@ JsonValue& JsonValue::add(std::string_view key, JsonValue value) {
   return *this;
 }
 
+namespace {
+
+void collect_leaves(const JsonValue& value, const std::string& key,
+                    std::vector<std::pair<std::string, std::string>>& leaves) {
+  if (value.type != JsonValue::Type::object) {
+    leaves.emplace_back(key, to_text(value));
+    return;
+  }
+  for (const JsonMember& member : value.members) {
+    collect_leaves(member.value, dotted(key, member.key), leaves);
+  }
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::string>> leaves_of(const JsonValue& value) {
+  std::vector<std::pair<std::string, std::string>> leaves;
+  collect_leaves(value, "", leaves);
+  return leaves;
+}
+
 std::string describe(const JsonValue& value) {
   switch (value.type) {
     case JsonValue::Type::null:

@@ -115,6 +115,12 @@ std::string join(std::span<const std::string_view> parts, std::string_view separ
   return result;
 }
 
+std::string dotted(std::string_view prefix, std::string_view key) {
+  std::string result(prefix);
+  if (!result.empty()) result += '.';
+  return result.append(key);
+}
+
 std::vector<std::string> split(std::string_view text, char separator) {
   std::vector<std::string> parts;
   if (text.empty()) return parts;

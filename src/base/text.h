@@ -25,6 +25,9 @@ std::string_view nearest(std::string_view name, std::span<const std::string_view
 /// "a, b, c".
 std::string join(std::span<const std::string_view> parts, std::string_view separator);
 
+/// "prefix.key"; the key alone without a prefix.
+std::string dotted(std::string_view prefix, std::string_view key);
+
 /// The parts between separators; an empty text has no parts.
 std::vector<std::string> split(std::string_view text, char separator);
 

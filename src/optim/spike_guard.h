@@ -29,21 +29,12 @@ struct SpikeGuardConfig {
   }
 };
 
-/// What a checkpoint's manifest keeps, through base::config_json and base::parse_config.
+/// What a checkpoint keeps of it.
 struct SpikeGuardState {
   std::vector<double> losses;  ///< oldest first
-  std::vector<double> norms;
-  std::int64_t skips = 0;  ///< in a row, up to now
+  std::vector<double> norms;   ///< the same of gradient norms
+  std::int64_t skips = 0;      ///< in a row, up to now
   bool rolled_back = false;
-
-  static constexpr auto fields() {
-    using Self = SpikeGuardState;
-    return std::tuple(
-        base::field("losses", &Self::losses, "Losses of the window, oldest first"),
-        base::field("norms", &Self::norms, "Gradient norms of the window, oldest first"),
-        base::field("skips", &Self::skips, "Skips in a row", base::at_least(0)),
-        base::field("rolled_back", &Self::rolled_back, "Whether the run went back once"));
-  }
 };
 
 enum class Verdict : std::uint8_t {

@@ -26,8 +26,9 @@ struct Scale {
   double initial = 1.0;
 
   static constexpr auto fields() {
-    return std::tuple(base::field("learn", &Scale::learn, "Whether the scale is learned"),
-                      base::field("initial", &Scale::initial, "Its first value", base::above(0)));
+    return std::tuple(
+        base::field("learn", &Scale::learn, "Whether the scale is learned"),
+        base::field("initial", &Scale::initial, "Its first value", base::above(0), base::below(9)));
   }
 };
 
@@ -54,13 +55,11 @@ inline const std::vector<base::KindEntry>& kinds() {
 struct Model {
   std::int64_t width = 8;
   std::int64_t heads = 2;
-  std::int32_t small = 3;
   base::KindSection normalizer{&kinds, "plain"};
 
   static constexpr auto fields() {
     return std::tuple(base::field("width", &Model::width, "Channels", base::at_least(1)),
                       base::field("heads", &Model::heads, "Heads", base::at_least(1)),
-                      base::field("small", &Model::small, "A 32-bit number"),
                       base::field("normalizer", &Model::normalizer, "The normalizer"));
   }
 
@@ -73,16 +72,13 @@ struct Model {
 
 struct Data {
   std::vector<std::string> train = {"a.bin"};
-  std::vector<std::int64_t> lengths;
-  std::vector<double> weights;
+  std::vector<std::string> others;
   std::string name = "run";
 
   static constexpr auto fields() {
-    return std::tuple(
-        base::field("train", &Data::train, "Shards", base::non_empty()),
-        base::field("lengths", &Data::lengths, "Lengths", base::at_least(1)),
-        base::field("weights", &Data::weights, "Weights", base::above(0), base::below(1)),
-        base::field("name", &Data::name, "Name", base::non_empty()));
+    return std::tuple(base::field("train", &Data::train, "Shards", base::non_empty()),
+                      base::field("others", &Data::others, "More shards"),
+                      base::field("name", &Data::name, "Name", base::non_empty()));
   }
 };
 

@@ -68,9 +68,10 @@ TEST(Config, MistakesInFieldsAreFound) {
 }
 
 RunConfig changed_run() {
-  return base::parse_config<RunConfig>(R"({"seed": 9, "shape": "cosine", "data": {"lengths": [3]},
+  return base::parse_config<RunConfig>(
+      R"({"seed": 9, "shape": "cosine", "data": {"train": ["b.bin"]},
       "model": {"normalizer": {"kind": "scaled", "initial_scale": 2}}})",
-                                       "x");
+      "x");
 }
 
 TEST(Config, ResolvedTextHasEveryKeyInOrder) {
@@ -82,7 +83,6 @@ TEST(Config, ResolvedTextHasEveryKeyInOrder) {
   "model": {
     "width": 8,
     "heads": 2,
-    "small": 3,
     "normalizer": {
       "kind": "scaled",
       "learn_scale": true,
@@ -95,12 +95,9 @@ TEST(Config, ResolvedTextHasEveryKeyInOrder) {
   },
   "data": {
     "train": [
-      "a.bin"
+      "b.bin"
     ],
-    "lengths": [
-      3
-    ],
-    "weights": [],
+    "others": [],
     "name": "run"
   }
 }
@@ -124,7 +121,7 @@ TEST(Config, DifferencesNameTheKeys) {
             "seed: 1337 -> 9\n"
             "shape: \"constant\" -> \"cosine\"\n"
             "model.normalizer.kind: \"plain\" -> \"scaled\"\n"
-            "data.lengths: [] -> [3]\n"
+            "data.train: [\"a.bin\"] -> [\"b.bin\"]\n"
             "model.normalizer.learn_scale:  -> true\n"
             "model.normalizer.initial_scale:  -> 2.0\n"
             "model.normalizer.scale.learn:  -> true\n"
@@ -136,14 +133,15 @@ TEST(Config, ExplainsEveryKey) {
   EXPECT_NE(text.find("rate"), std::string::npos);
   EXPECT_NE(text.find("number > 0, <= 1"), std::string::npos);
   EXPECT_NE(text.find("constant | cosine | linear"), std::string::npos);
-  EXPECT_EQ(base::explain_text<RunConfig>("model.normalizer"),
-            "model.normalizer.kind           plain | scaled  \"plain\"  The normalizer\n"
-            "model.normalizer.learn_scale    true or false   true     scaled: Whether s is "
-            "learned\n"
-            "model.normalizer.initial_scale  number >= 0     0.43     scaled: s at the start\n"
-            "model.normalizer.scale.learn    true or false   true     scaled: Whether the scale is "
-            "learned\n"
-            "model.normalizer.scale.initial  number > 0      1.0      scaled: Its first value\n");
+  EXPECT_EQ(
+      base::explain_text<RunConfig>("model.normalizer"),
+      "model.normalizer.kind           plain | scaled   \"plain\"  The normalizer\n"
+      "model.normalizer.learn_scale    true or false    true     scaled: Whether s is "
+      "learned\n"
+      "model.normalizer.initial_scale  number >= 0      0.43     scaled: s at the start\n"
+      "model.normalizer.scale.learn    true or false    true     scaled: Whether the scale is "
+      "learned\n"
+      "model.normalizer.scale.initial  number > 0, < 9  1.0      scaled: Its first value\n");
   EXPECT_EQ(base::explain_text<RunConfig>("seed"),
             "seed  integer  1337  Seed of all random numbers\n");
   try {
@@ -173,8 +171,6 @@ TEST(Config, SchemaDescribesEveryField) {
   EXPECT_EQ(
       properties["data"]["properties"]["train"].dump(),
       R"({"default":["a.bin"],"description":"Shards","items":{"type":"string"},"minItems":1,"type":"array"})");
-  EXPECT_EQ(properties["data"]["properties"]["lengths"]["items"].dump(),
-            R"({"minimum":1,"type":"integer"})");
   EXPECT_EQ(properties["model"]["additionalProperties"], false);
 
   const nlohmann::json& kinds = properties["model"]["properties"]["normalizer"]["oneOf"];
@@ -194,7 +190,6 @@ TEST(AnySection, CopiesAndComparesByValue) {
   section.get<fixture::Scaled>().initial_scale = 5;
   EXPECT_FALSE(copy == section);
   EXPECT_EQ(copy.get<fixture::Scaled>().initial_scale, 0.43);
-  EXPECT_TRUE(section.holds<fixture::Scaled>());
   EXPECT_THROW(section.get<fixture::Plain>(), std::logic_error);
   base::AnySection moved = std::move(section);
   EXPECT_EQ(moved.get<fixture::Scaled>().initial_scale, 5);
@@ -202,17 +197,11 @@ TEST(AnySection, CopiesAndComparesByValue) {
   EXPECT_TRUE(section == copy);
 }
 
-TEST(AnySection, ReadsAndWrites) {
-  base::AnySection section = base::AnySection::of(fixture::Scaled{});
-  section.read(base::parse_json_value(R"({"initial_scale": 4})", "x", base::ErrorKind::usage), "x");
+TEST(AnySection, WritesAndExplains) {
+  base::AnySection section = base::AnySection::of(fixture::Scaled{.initial_scale = 4, .scale = {}});
   EXPECT_EQ(to_text(section.write()),
             R"({"learn_scale":true,"initial_scale":4.0,"scale":{"learn":true,"initial":1.0}})");
-  EXPECT_THROW(
-      section.read(base::parse_json_value(R"({"initial_scale": -4})", "x", base::ErrorKind::usage),
-                   "x"),
-      base::Error);
   EXPECT_NE(section.explain().find("initial_scale"), std::string::npos);
-  EXPECT_TRUE(section.schema().find("properties")->find("scale") != nullptr);
 }
 
 TEST(KindSection, SelectsByName) {
@@ -224,7 +213,6 @@ TEST(KindSection, SelectsByName) {
   section.select("plain");
   EXPECT_FALSE(copy == section);
   EXPECT_EQ(copy.kind(), "scaled");
-  EXPECT_EQ(section.help(), "No options");
   EXPECT_THROW(section.select("other"), base::Error);
   EXPECT_EQ(section.kind(), "plain");
 }

