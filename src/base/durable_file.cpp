@@ -1,7 +1,6 @@
 #include "base/durable_file.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -10,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <mutex>
+#include <stdexcept>
 #include <utility>
 
 #include "base/format.h"
@@ -59,8 +59,11 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
   throw Error(ErrorKind::disk, message);
 }
 
-void write_all(int descriptor, const std::filesystem::path& path,
-               std::span<const std::byte> bytes) {
+/// `write` moves as many of the bytes as it can, from `done` on, and returns as the system does.
+template <class Write>
+void write_all(const std::filesystem::path& path, std::span<const std::byte> bytes,
+               const Write& write) {
+  std::int64_t done = 0;
   // Linux moves at most 2 GiB - 4 KiB in one call.
   constexpr std::size_t kMaxChunk = std::size_t{1} << 30;
   while (!bytes.empty()) {
@@ -70,12 +73,20 @@ void write_all(int descriptor, const std::filesystem::path& path,
       errno = fault.error;
     } else {
       if (fault.max_bytes >= 0) count = std::min(count, static_cast<std::size_t>(fault.max_bytes));
-      moved = ::write(descriptor, bytes.data(), count);
+      moved = write(bytes.first(count), done);
     }
     if (moved < 0 && errno == EINTR) continue;
     if (moved < 0) fail("write", path, errno, static_cast<std::int64_t>(bytes.size()));
     bytes = bytes.subspan(static_cast<std::size_t>(moved));
+    done += moved;
   }
+}
+
+void append_all(int descriptor, const std::filesystem::path& path,
+                std::span<const std::byte> bytes) {
+  write_all(path, bytes, [&](std::span<const std::byte> part, std::int64_t /*done*/) {
+    return ::write(descriptor, part.data(), part.size());
+  });
 }
 
 /// Some file systems and devices know no fsync and say so with EINVAL.
@@ -132,9 +143,18 @@ DurableFile::~DurableFile() {
 }
 
 void DurableFile::write(std::span<const std::byte> bytes) {
-  write_all(descriptor_, path_, bytes);
+  append_all(descriptor_, path_, bytes);
   hasher_.update(bytes);
   written_ += static_cast<std::int64_t>(bytes.size());
+}
+
+void DurableFile::overwrite(std::int64_t offset, std::span<const std::byte> bytes) {
+  if (offset < 0 || offset + static_cast<std::int64_t>(bytes.size()) > written_) {
+    throw std::logic_error("only what is written can be overwritten");
+  }
+  write_all(path_, bytes, [&](std::span<const std::byte> part, std::int64_t done) {
+    return ::pwrite(descriptor_, part.data(), part.size(), offset + done);
+  });
 }
 
 void DurableFile::commit() {
@@ -164,26 +184,9 @@ AppendFile::~AppendFile() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
-void AppendFile::append(std::span<const std::byte> bytes) { write_all(descriptor_, path_, bytes); }
+void AppendFile::append(std::span<const std::byte> bytes) { append_all(descriptor_, path_, bytes); }
 
 void AppendFile::sync() { sync_descriptor(descriptor_, DiskCall::sync_file, path_); }
-
-std::int64_t AppendFile::size() const {
-  struct stat status {};
-  if (::fstat(descriptor_, &status) != 0) fail("examine", path_, errno);
-  return status.st_size;
-}
-
-void AppendFile::truncate(std::int64_t bytes) {
-  if (const std::int64_t now = size(); bytes < 0 || bytes > now) {
-    throw Error(ErrorKind::disk, "cannot cut " + path_.string() + " to " + std::to_string(bytes) +
-                                     " bytes: it has " + std::to_string(now));
-  }
-  if (system_call(DiskCall::truncate, path_, [&] { return ::ftruncate(descriptor_, bytes); }) !=
-      0) {
-    fail("truncate", path_, errno);
-  }
-}
 
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes) {
   // Threads and processes that write the same file must not share the temporary one.

@@ -27,6 +27,9 @@ class DurableFile {
 
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+  /// Puts other bytes in place of some that are written already, such as a header that counts what
+  /// follows it. hash() is not of them: a file that is changed is hashed when it is read.
+  void overwrite(std::int64_t offset, std::span<const std::byte> bytes);
   /// Cuts what was reserved and not written, fsync, close. The folder is the caller's to sync.
   void commit();
 
@@ -57,9 +60,6 @@ class AppendFile {
   void append(std::string_view text) { append(std::as_bytes(std::span(text))); }
   /// Waits until what was appended is on the disk.
   void sync();
-  /// Cuts the file to `bytes`, which must not exceed its size: a resume drops later lines.
-  void truncate(std::int64_t bytes);
-  std::int64_t size() const;
   const std::filesystem::path& path() const { return path_; }
 
  private:

@@ -8,6 +8,9 @@
 #include <cerrno>
 #include <cstring>
 #include <utility>
+#include <vector>
+
+#include "base/hash.h"
 
 namespace ssmax::base {
 namespace {
@@ -81,6 +84,20 @@ std::string read_text_file(const std::filesystem::path& path, ErrorKind kind,
   std::string text(static_cast<std::size_t>(file.size()), '\0');
   file.read(std::as_writable_bytes(std::span(text)), 0);
   return text;
+}
+
+std::string hash_file(const InputFile& file, const std::function<void(std::int64_t)>& progress) {
+  constexpr std::int64_t kChunkBytes = std::int64_t{8} << 20;
+  Hasher hasher;
+  std::vector<std::byte> chunk(static_cast<std::size_t>(std::min(kChunkBytes, file.size())));
+  for (std::int64_t offset = 0; offset < file.size(); offset += kChunkBytes) {
+    const auto bytes = std::span(chunk).first(
+        static_cast<std::size_t>(std::min(kChunkBytes, file.size() - offset)));
+    file.read(bytes, offset);
+    hasher.update(bytes);
+    if (progress) progress(std::ssize(bytes));
+  }
+  return hasher.hex();
 }
 
 }  // namespace ssmax::base

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <span>
 #include <string>
@@ -39,5 +40,10 @@ class InputFile {
   int descriptor_ = -1;
   std::int64_t size_ = 0;
 };
+
+/// XXH3-128 of the bytes from the front to the end, as Hasher gives it. `progress` is told how many
+/// more are read.
+std::string hash_file(const InputFile& file,
+                      const std::function<void(std::int64_t bytes)>& progress = {});
 
 }  // namespace ssmax::base

@@ -4,7 +4,6 @@
 
 #include "base/checked.h"
 #include "base/errors.h"
-#include "base/hash.h"
 #include "base/progress.h"
 #include "base/read_file.h"
 #include "base/text.h"
@@ -16,23 +15,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kChunkBytes = std::int64_t{8} << 20;
-
 [[noreturn]] void fail(const std::string& reason) {
   throw base::Error(base::ErrorKind::checkpoint, reason);
-}
-
-std::string hash_file(const base::InputFile& file, base::Progress& progress) {
-  base::Hasher hasher;
-  std::vector<std::byte> chunk(static_cast<std::size_t>(std::min(kChunkBytes, file.size())));
-  for (std::int64_t offset = 0; offset < file.size(); offset += kChunkBytes) {
-    const auto bytes = std::span(chunk).first(
-        static_cast<std::size_t>(std::min(kChunkBytes, file.size() - offset)));
-    file.read(bytes, offset);
-    hasher.update(bytes);
-    progress.advance(std::ssize(bytes));
-  }
-  return hasher.hex();
 }
 
 /// What differs between a file and what the manifest says about it; empty when nothing does.
@@ -44,7 +28,9 @@ std::string difference(const WrittenFile& expected, const fs::path& path,
       return path.string() + ": expected " + std::to_string(expected.bytes) + " bytes, found " +
              std::to_string(file.size());
     }
-    if (const std::string hash = hash_file(file, progress); hash != expected.xxh3_128) {
+    const std::string hash =
+        base::hash_file(file, [&](std::int64_t bytes) { progress.advance(bytes); });
+    if (hash != expected.xxh3_128) {
       return path.string() + ": expected the hash " + expected.xxh3_128 + ", found " + hash +
              ": the file is damaged";
     }

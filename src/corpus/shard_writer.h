@@ -2,16 +2,18 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "base/durable_file.h"
 #include "corpus/manifest.h"
 #include "corpus/shard.h"
 
 namespace ssmax::corpus {
 
 /// Writes one shard: to PATH.partial, which finish() completes, flushes to the disk and renames, so
-/// that PATH is never half a shard. Errors of the disk are Error(disk).
+/// that PATH is never half a shard. Errors of the disk are those of base/durable_file.h.
 class ShardWriter {
  public:
   ShardWriter(const std::filesystem::path& path, TokenType type);
@@ -29,11 +31,10 @@ class ShardWriter {
 
  private:
   void flush();
-  void write_header();
 
   std::filesystem::path path_, partial_;
   TokenType type_;
-  int descriptor_ = -1;
+  std::optional<base::DurableFile> file_;  // until it is finished
   std::int64_t tokens_ = 0;
   std::vector<std::byte> buffer_;
 };

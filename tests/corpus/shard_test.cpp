@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <numeric>
 
@@ -177,6 +178,29 @@ TEST(ShardWriter, leaves_nothing_when_it_is_not_finished) {
   EXPECT_TRUE(std::filesystem::is_empty(folder / ""));
   expect_contains(error_of(ErrorKind::disk, [&] { write_shard(folder / "no/a.bin", Ids{1}); }),
                   "cannot create");
+}
+
+TEST(ShardWriter, a_disk_that_fails_leaves_the_folder_as_it_was) {
+  const TemporaryFolder folder;
+  const Ids tokens(1 << 20, 7);  // more than one buffer
+  int calls = 0;
+  int fail_at = 0;
+  base::set_disk_fault_hook([&](base::DiskCall, const std::filesystem::path&) {
+    return base::DiskFault{.error = ++calls == fail_at ? ENOSPC : 0};
+  });
+  write_shard(folder / "whole.bin", tokens);
+  const int last = calls;
+  EXPECT_GE(last, 7);  // create, header, two buffers, header, sync, rename
+  // The rename is there and only its folder is not synced when the last call fails.
+  for (fail_at = 1; fail_at < last; ++fail_at) {
+    calls = 0;
+    const std::string error =
+        error_of(ErrorKind::disk, [&] { write_shard(folder / "a.bin", tokens); });
+    expect_contains(error, "a.bin");
+    expect_contains(error, " free");
+    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder / ""), {}), 1) << fail_at;
+  }
+  base::set_disk_fault_hook({});
 }
 
 TEST(ExpandGlobs, sorts_and_refuses_what_names_nothing_or_twice) {
