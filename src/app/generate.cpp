@@ -5,7 +5,7 @@
 #include "app/command.h"
 #include "app/open_model.h"
 #include "base/progress.h"
-#include "corpus/utf8.h"
+#include "base/utf8.h"
 #include "device/core_watch.h"
 #include "model/generation.h"
 
@@ -39,7 +39,7 @@ void run_generate(const CLI::App& command, const GenerateOptions& options) {
 
   // A vocabulary may be larger than the tokenizer's, so that its size is a round number.
   const auto text_ids = static_cast<std::size_t>(tokenizer.vocab_size());
-  corpus::Utf8Stream text;
+  base::Utf8Stream text;
   std::cout << options.prompt << std::flush;
   // Text that appears on a terminal is progress enough, and a line of progress would cut it up.
   if (::isatty(STDOUT_FILENO) == 1) style.style = base::ProgressOptions::Style::silent;

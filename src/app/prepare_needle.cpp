@@ -9,7 +9,7 @@
 #include "base/json_value.h"
 #include "base/progress.h"
 #include "base/random.h"
-#include "base/text.h"
+#include "base/utf8.h"
 #include "corpus/haystack.h"
 #include "corpus/needle.h"
 
@@ -26,8 +26,7 @@ struct Options {
   std::uint64_t seed = 1;
 };
 
-constexpr std::uint64_t kLengthStream = base::random_stream("needle length", 13);
-constexpr std::uint64_t kDepthStream = base::random_stream("needle depth", 12);
+constexpr std::uint64_t kLengthStream = base::random_stream("needle length");
 /// Text around the needle of the shortest example, tokens.
 constexpr std::int64_t kLeastText = 4;
 
@@ -50,7 +49,7 @@ std::string example(const Options& options, const corpus::Tokenizer& tokenizer,
   const double length_draw = base::random_uniform(options.seed, kLengthStream, index);
   auto tokens =
       least + static_cast<std::int64_t>(length_draw * static_cast<double>(most - least + 1));
-  const double depth = base::random_uniform(options.seed, kDepthStream, index);
+  const double depth = corpus::random_depth(options.seed, index);
   for (;; --tokens) {
     const auto text = haystack.slice(tokens, options.seed, index);
     const corpus::NeedlePrompt prompt = writer.write(text, needle, depth, tokens);

@@ -8,6 +8,7 @@
 #include "base/read_file.h"
 #include "base/strict_json.h"
 #include "base/text.h"
+#include "base/utf8.h"
 
 namespace ssmax::base::untyped {
 namespace {

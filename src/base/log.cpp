@@ -36,8 +36,7 @@ struct Log {
     auto console = std::make_shared<StderrSink>();
     console->set_pattern("%H:%M:%S %L %v");
     sinks->add_sink(std::move(console));
-    logger.set_level(spdlog::level::info);
-    logger.flush_on(spdlog::level::debug);
+    logger.flush_on(spdlog::level::info);
     // The library would print to stderr; the message itself is there already.
     logger.set_error_handler([](const std::string&) {});
   }
@@ -56,8 +55,6 @@ Log& the_log() {
 
 spdlog::level::level_enum spdlog_level(LogLevel level) {
   switch (level) {
-    case LogLevel::debug:
-      return spdlog::level::debug;
     case LogLevel::info:
       return spdlog::level::info;
     case LogLevel::warning:
@@ -69,8 +66,6 @@ spdlog::level::level_enum spdlog_level(LogLevel level) {
 }
 
 }  // namespace
-
-void set_log_level(LogLevel level) { the_log().logger.set_level(spdlog_level(level)); }
 
 void set_log_prefix(std::string_view prefix) { the_log().prefix = prefix; }
 

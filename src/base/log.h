@@ -7,16 +7,12 @@
 /// A message clears a progress line that stands on the terminal.
 namespace ssmax::base {
 
-enum class LogLevel { debug, info, warning, error };
-
-/// What is below `level` is dropped; info at the start.
-void set_log_level(LogLevel level);
+enum class LogLevel { info, warning, error };
 
 /// Stands in front of every message, such as "rank 3: "; empty at the start.
 void set_log_prefix(std::string_view prefix);
 
 void log(LogLevel level, std::string_view message);
-inline void log_debug(std::string_view message) { log(LogLevel::debug, message); }
 inline void log_info(std::string_view message) { log(LogLevel::info, message); }
 inline void log_warning(std::string_view message) { log(LogLevel::warning, message); }
 inline void log_error(std::string_view message) { log(LogLevel::error, message); }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <numbers>
+#include <string_view>
 
 #include "base/host_device.h"
 
@@ -53,10 +54,10 @@ inline double random_normal(std::uint64_t seed, std::uint64_t stream, std::uint6
 }
 
 /// A stream number for `name`, so that every parameter draws its own sequence (FNV-1a).
-constexpr std::uint64_t random_stream(const char* name, std::uint64_t length) {
+constexpr std::uint64_t random_stream(std::string_view name) {
   std::uint64_t hash = 0xcbf29ce484222325ULL;
-  for (std::uint64_t i = 0; i < length; ++i) {
-    hash = (hash ^ static_cast<unsigned char>(name[i])) * 0x100000001b3ULL;
+  for (const char c : name) {
+    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
   }
   return hash;
 }

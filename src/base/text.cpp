@@ -4,58 +4,23 @@
 #include <cstddef>
 #include <cstdio>
 
+#include "base/utf8.h"
+
 namespace ssmax::base {
-namespace {
-
-/// Bytes of the well-formed UTF-8 sequence at the front of `text`, 0 when it is ill-formed
-/// (Unicode 15, table 3-7: no overlong forms, no surrogates, nothing beyond U+10FFFF).
-std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;
-  };
-  const auto continues = [&](std::size_t i, unsigned low = 0x80U, unsigned high = 0xBFU) {
-    return byte(i) >= low && byte(i) <= high;
-  };
-  const unsigned first = byte(0);
-  if (first < 0x80U) return 1;
-  if (first >= 0xC2U && first <= 0xDFU) return continues(1) ? 2 : 0;
-  if (first >= 0xE0U && first <= 0xEFU) {
-    const unsigned low = first == 0xE0U ? 0xA0U : 0x80U;
-    const unsigned high = first == 0xEDU ? 0x9FU : 0xBFU;
-    return continues(1, low, high) && continues(2) ? 3 : 0;
-  }
-  if (first >= 0xF0U && first <= 0xF4U) {
-    const unsigned low = first == 0xF0U ? 0x90U : 0x80U;
-    const unsigned high = first == 0xF4U ? 0x8FU : 0xBFU;
-    return continues(1, low, high) && continues(2) && continues(3) ? 4 : 0;
-  }
-  return 0;
-}
-
-}  // namespace
-
-std::size_t find_invalid_utf8(std::string_view text) {
-  std::size_t at = 0;
-  while (at < text.size()) {
-    const std::size_t length = utf8_length(text.substr(at));
-    if (length == 0) return at;
-    at += length;
-  }
-  return std::string_view::npos;
-}
 
 std::string printable(std::string_view text, std::size_t limit) {
   std::string result;
   std::size_t at = 0;
   while (at < text.size() && at < limit) {
     const auto byte = static_cast<unsigned char>(text[at]);
-    const std::size_t length = utf8_length(text.substr(at));
-    if (length == 0 || byte < 0x20U || byte == 0x7FU) {
+    const Utf8 front = read_utf8(text.substr(at));
+    if (front.kind != Utf8Kind::character || byte < 0x20U || byte == 0x7FU) {
       char escaped[8];
       std::snprintf(escaped, sizeof(escaped), "\\x%02x", byte);
       result += escaped;
       ++at;
     } else {
+      const auto length = static_cast<std::size_t>(front.length);
       result += text.substr(at, length);
       at += length;
     }

@@ -7,9 +7,6 @@
 
 namespace ssmax::base {
 
-/// Offset of the first byte that is not part of well-formed UTF-8, or npos.
-std::size_t find_invalid_utf8(std::string_view text);
-
 /// `text` on one line for a message: control and ill-formed bytes as \xNN, cut after `limit` bytes.
 std::string printable(std::string_view text, std::size_t limit = 80);
 

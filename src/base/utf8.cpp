@@ -1,10 +1,10 @@
-#include "corpus/utf8.h"
+#include "base/utf8.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 
-namespace ssmax::corpus {
+namespace ssmax::base {
 
 namespace {
 
@@ -34,7 +34,7 @@ Utf8 read_utf8(std::string_view bytes) {
   return {Utf8Kind::character, static_cast<int>(length), code_point};
 }
 
-std::size_t valid_utf8_prefix(std::string_view bytes) {
+std::size_t find_invalid_utf8(std::string_view bytes) {
   std::size_t at = 0;
   while (at < bytes.size()) {
     std::uint64_t eight = 0;
@@ -46,10 +46,10 @@ std::size_t valid_utf8_prefix(std::string_view bytes) {
       }
     }
     const Utf8 front = read_utf8(bytes.substr(at, 4));
-    if (front.kind != Utf8Kind::character) break;
+    if (front.kind != Utf8Kind::character) return at;
     at += static_cast<std::size_t>(front.length);
   }
-  return at;
+  return std::string_view::npos;
 }
 
 void append_utf8(std::string& text, char32_t code_point) {
@@ -93,4 +93,4 @@ std::string Utf8Stream::finish() {
   return text;
 }
 
-}  // namespace ssmax::corpus
+}  // namespace ssmax::base

@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-namespace ssmax::corpus {
+namespace ssmax::base {
 
 /// What stands at the front of some bytes.
 enum class Utf8Kind { character, incomplete, invalid };
@@ -18,8 +18,8 @@ struct Utf8 {
 /// and values above U+10FFFF are invalid (Unicode 15, table 3-7).
 Utf8 read_utf8(std::string_view bytes);
 
-/// Bytes of the longest prefix of `bytes` that is valid UTF-8.
-std::size_t valid_utf8_prefix(std::string_view bytes);
+/// Offset of the first byte that is not part of a character, or npos.
+std::size_t find_invalid_utf8(std::string_view bytes);
 
 /// Appends `code_point` in UTF-8.
 void append_utf8(std::string& text, char32_t code_point);
@@ -37,4 +37,4 @@ class Utf8Stream {
   std::string held_;
 };
 
-}  // namespace ssmax::corpus
+}  // namespace ssmax::base

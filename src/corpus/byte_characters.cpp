@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "corpus/utf8.h"
+#include "base/utf8.h"
 
 namespace ssmax::corpus {
 
@@ -26,7 +26,7 @@ struct Table {
       for (int byte = 0; byte < 256; ++byte) {
         if (is_printable(byte) != printable) continue;
         const char32_t character = printable ? static_cast<char32_t>(byte) : next++;
-        append_utf8(characters[static_cast<std::size_t>(byte)], character);
+        base::append_utf8(characters[static_cast<std::size_t>(byte)], character);
         bytes[character] = static_cast<std::int16_t>(byte);
         order[count++] = static_cast<unsigned char>(byte);
       }
@@ -48,8 +48,9 @@ const std::array<unsigned char, 256>& bytes_by_character() { return table().orde
 bool from_byte_characters(std::string& bytes, std::string_view text) {
   bytes.clear();
   while (!text.empty()) {
-    const Utf8 front = read_utf8(text.substr(0, 4));
-    if (front.kind != Utf8Kind::character || front.code_point >= table().bytes.size()) return false;
+    const base::Utf8 front = base::read_utf8(text.substr(0, 4));
+    if (front.kind != base::Utf8Kind::character || front.code_point >= table().bytes.size())
+      return false;
     const std::int16_t byte = table().bytes[front.code_point];
     if (byte < 0) return false;
     bytes.push_back(static_cast<char>(byte));

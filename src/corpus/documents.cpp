@@ -8,9 +8,9 @@
 
 #include "base/errors.h"
 #include "base/json_lines.h"
+#include "base/utf8.h"
 #include "corpus/shard.h"
 #include "corpus/splitter.h"
-#include "corpus/utf8.h"
 
 namespace ssmax::corpus {
 
@@ -181,8 +181,8 @@ std::size_t last_safe_cut(std::string_view text) {
     // and invalid bytes stand alone.
     bool space = false;
     for (std::size_t length = 1; length <= std::min<std::size_t>(4, at); ++length) {
-      const Utf8 before = read_utf8(text.substr(at - length, length));
-      if (before.kind == Utf8Kind::character && before.length == static_cast<int>(length)) {
+      const base::Utf8 before = base::read_utf8(text.substr(at - length, length));
+      if (before.kind == base::Utf8Kind::character && before.length == static_cast<int>(length)) {
         space = is_white_space(before.code_point);
         break;
       }

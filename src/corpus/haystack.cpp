@@ -10,8 +10,8 @@ namespace ssmax::corpus {
 
 namespace {
 
-constexpr std::uint64_t kDocumentStream = base::random_stream("haystack document", 17);
-constexpr std::uint64_t kPlaceStream = base::random_stream("haystack place", 14);
+constexpr std::uint64_t kDocumentStream = base::random_stream("haystack document");
+constexpr std::uint64_t kPlaceStream = base::random_stream("haystack place");
 
 bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 
@@ -52,7 +52,7 @@ Haystack::Haystack(std::span<const std::string> names, const Tokenizer& tokenize
       if (starts) begins_.push_back(tokens());
       encoder.encode(ids_, text);
     });
-    done += std::ssize(piece->bytes);
+    done += piece->file_bytes;
     if (progress) progress(done, inputs.bytes);
   }
   begins_.push_back(tokens());

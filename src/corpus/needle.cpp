@@ -25,9 +25,10 @@ constexpr std::array<std::string_view, 24> kTestCities = {
     "Milan",   "Naples",    "Venice",    "Munich",   "Hamburg",   "Lyon",   "Seville", "Porto",
     "Glasgow", "Liverpool", "Stockholm", "Santiago", "Quito",     "Ottawa", "Phoenix", "Atlanta"};
 
-constexpr std::uint64_t kCityStream = base::random_stream("needle city", 11);
-constexpr std::uint64_t kNumberStream = base::random_stream("needle number", 13);
-constexpr std::uint64_t kSplitStream = base::random_stream("needle split", 12);
+constexpr std::uint64_t kCityStream = base::random_stream("needle city");
+constexpr std::uint64_t kNumberStream = base::random_stream("needle number");
+constexpr std::uint64_t kSplitStream = base::random_stream("needle split");
+constexpr std::uint64_t kDepthStream = base::random_stream("needle depth");
 constexpr std::int64_t kSmallest = 1'000'000;  // seven digits
 constexpr std::int64_t kNumbers = 9'000'000;
 
@@ -51,6 +52,10 @@ std::size_t gap_before(const Tokenizer& tokenizer, std::span<const std::int32_t>
 }
 
 }  // namespace
+
+double random_depth(std::uint64_t seed, std::uint64_t index) {
+  return base::random_uniform(seed, kDepthStream, index);
+}
 
 std::span<const std::string_view> needle_cities(NeedleSplit split) {
   if (split == NeedleSplit::train) return kTrainCities;

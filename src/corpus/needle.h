@@ -30,6 +30,9 @@ NeedleSplit split_of_number(std::int64_t number);
 /// City and number as a pure function of its arguments.
 Needle random_needle(NeedleSplit split, std::uint64_t seed, std::uint64_t index);
 
+/// Depth of a needle, uniform in [0, 1), as a pure function of its arguments.
+double random_depth(std::uint64_t seed, std::uint64_t index);
+
 /// Half-open range of tokens.
 struct TokenSpan {
   std::size_t begin = 0;

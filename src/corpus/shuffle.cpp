@@ -8,9 +8,8 @@ namespace ssmax::corpus {
 std::int64_t shuffled_index(std::uint64_t seed, std::int64_t epoch, std::int64_t index,
                             std::int64_t count) {
   // The stream keeps these draws apart from the others of the same seed.
-  constexpr char kStream[] = "corpus.shuffle";
-  const std::uint64_t key = base::random_bits(
-      seed, base::random_stream(kStream, sizeof kStream - 1), static_cast<std::uint64_t>(epoch));
+  constexpr std::uint64_t kStream = base::random_stream("corpus.shuffle");
+  const std::uint64_t key = base::random_bits(seed, kStream, static_cast<std::uint64_t>(epoch));
   int half_bits = 1;
   while ((std::int64_t{1} << (2 * half_bits)) < count) ++half_bits;
   const std::uint64_t mask = (std::uint64_t{1} << half_bits) - 1;

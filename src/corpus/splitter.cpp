@@ -6,7 +6,7 @@
 #include <string>
 
 #include "base/errors.h"
-#include "corpus/utf8.h"
+#include "base/utf8.h"
 
 namespace ssmax::corpus {
 
@@ -69,10 +69,11 @@ Splitter::~Splitter() = default;
 Splitter::Splitter(Splitter&&) noexcept = default;
 
 Splitter::Part Splitter::front(std::string_view text) {
-  const std::size_t valid = valid_utf8_prefix(text);
+  const std::size_t valid = std::min(base::find_invalid_utf8(text), text.size());
   if (valid > 0) return {true, valid};
   std::size_t invalid = 0;
-  while (invalid < text.size() && read_utf8(text.substr(invalid, 4)).kind != Utf8Kind::character) {
+  while (invalid < text.size() &&
+         base::read_utf8(text.substr(invalid, 4)).kind != base::Utf8Kind::character) {
     ++invalid;
   }
   return {false, invalid};

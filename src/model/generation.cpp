@@ -11,7 +11,7 @@ namespace ssmax::model {
 
 namespace {
 
-constexpr std::uint64_t kSamplingStream = base::random_stream("sampling", 8);
+constexpr std::uint64_t kSamplingStream = base::random_stream("sampling");
 
 std::int32_t most_likely(std::span<const float> logits) {
   return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());

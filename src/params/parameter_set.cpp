@@ -200,7 +200,7 @@ void ParameterSet::initialize(Stream& stream, std::uint64_t seed) const {
 
 void ParameterSet::initialize(Stream& stream, std::uint64_t seed, int index) const {
   const ParameterSpec& spec = specs_[static_cast<std::size_t>(index)];
-  const std::uint64_t random = base::random_stream(spec.name.data(), spec.name.size());
+  const std::uint64_t random = base::random_stream(spec.name);
   const ElementRange place = range(index);
   device::dispatch(master_.dtype(), [&]<class T>(device::Tag<T>) {
     std::vector<T> host(static_cast<std::size_t>(std::min(kStaged, place.end - place.begin)));

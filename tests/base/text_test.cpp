@@ -7,19 +7,6 @@
 namespace ssmax::base {
 namespace {
 
-TEST(Text, FindsTheFirstByteThatIsNotUtf8) {
-  const auto npos = std::string_view::npos;
-  EXPECT_EQ(find_invalid_utf8(""), npos);
-  EXPECT_EQ(find_invalid_utf8("a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\xF4\x8F\xBF\xBF"), npos);
-  EXPECT_EQ(find_invalid_utf8("ab\x80"), 2U);
-  EXPECT_EQ(find_invalid_utf8("a\xC3"), 1U);             // cut
-  EXPECT_EQ(find_invalid_utf8("\xC1\x81"), 0U);          // overlong
-  EXPECT_EQ(find_invalid_utf8("\xE0\x80\xAF"), 0U);      // overlong
-  EXPECT_EQ(find_invalid_utf8("\xED\xA0\x80"), 0U);      // surrogate
-  EXPECT_EQ(find_invalid_utf8("\xF4\x90\x80\x80"), 0U);  // beyond U+10FFFF
-  EXPECT_EQ(find_invalid_utf8("\xF0\x8F\xBF\xBF"), 0U);
-}
-
 TEST(Text, PrintsOnOneLine) {
   EXPECT_EQ(printable("a\n\x01\xFF\xC3\xA9"), "a\\x0a\\x01\\xff\xC3\xA9");
   EXPECT_EQ(printable("abcdef", 3), "abc...");

@@ -1,8 +1,10 @@
-#include "corpus/utf8.h"
+#include "base/utf8.h"
 
-#include "corpus/corpus_fixture.h"
+#include <gtest/gtest.h>
 
-namespace ssmax::corpus {
+#include <string>
+
+namespace ssmax::base {
 namespace {
 
 constexpr char kReplacement[] = "\xEF\xBF\xBD";
@@ -31,8 +33,21 @@ TEST(Utf8, ill_formed_bytes_are_invalid) {
        {"\x80", "\xBF", "\xC0\xAF", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xF0\x8F\xBF\xBF",
         "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF", "\xE2\x28\xA1", "\xE2\x82\x28"}) {
     EXPECT_EQ(read_utf8(bytes).kind, Utf8Kind::invalid) << bytes;
-    EXPECT_EQ(valid_utf8_prefix(std::string("12345678901234567\xC3\xA9") + bytes), 19U);
+    EXPECT_EQ(find_invalid_utf8(std::string("12345678901234567\xC3\xA9") + bytes), 19U);
   }
+}
+
+TEST(Utf8, the_first_byte_that_is_not_utf8_is_found) {
+  const auto npos = std::string_view::npos;
+  EXPECT_EQ(find_invalid_utf8(""), npos);
+  EXPECT_EQ(find_invalid_utf8("a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\xF4\x8F\xBF\xBF"), npos);
+  EXPECT_EQ(find_invalid_utf8("ab\x80"), 2U);
+  EXPECT_EQ(find_invalid_utf8("a\xC3"), 1U);             // cut
+  EXPECT_EQ(find_invalid_utf8("\xC1\x81"), 0U);          // overlong
+  EXPECT_EQ(find_invalid_utf8("\xE0\x80\xAF"), 0U);      // overlong
+  EXPECT_EQ(find_invalid_utf8("\xED\xA0\x80"), 0U);      // surrogate
+  EXPECT_EQ(find_invalid_utf8("\xF4\x90\x80\x80"), 0U);  // beyond U+10FFFF
+  EXPECT_EQ(find_invalid_utf8("\xF0\x8F\xBF\xBF"), 0U);
 }
 
 TEST(Utf8Stream, holds_back_what_is_not_complete) {
@@ -41,7 +56,7 @@ TEST(Utf8Stream, holds_back_what_is_not_complete) {
   std::string all;
   for (const char byte : text) {
     const std::string part = stream.push(std::string_view(&byte, 1));
-    EXPECT_EQ(valid_utf8_prefix(part), part.size());
+    EXPECT_EQ(find_invalid_utf8(part), std::string::npos);
     all += part;
   }
   EXPECT_EQ(all, text);
@@ -59,4 +74,4 @@ TEST(Utf8Stream, replaces_what_cannot_become_a_character) {
 }
 
 }  // namespace
-}  // namespace ssmax::corpus
+}  // namespace ssmax::base

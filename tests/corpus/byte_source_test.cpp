@@ -8,6 +8,7 @@
 
 #include "corpus/corpus_fixture.h"
 #include "corpus/documents.h"
+#include "corpus/haystack.h"
 #include "corpus/prepare.h"
 
 namespace ssmax::corpus {
@@ -148,6 +149,22 @@ TEST(ByteSource, packed_inputs_give_the_same_shards) {
   const Inputs inputs = find_inputs(names);
   EXPECT_EQ(inputs.files.size(), 1U);
   EXPECT_EQ(inputs.skipped, 1);
+}
+
+TEST(ByteSource, a_haystack_counts_the_bytes_of_files_as_they_are) {
+  const TemporaryFolder folder;
+  write_all(folder / "a.txt.gz", gzip(std::string(100000, 'a')));
+  std::int64_t done = 0;
+  std::int64_t all = 0;
+  const Haystack haystack(std::vector<std::string>{folder.name("a.txt.gz")},
+                          Tokenizer::byte_level(), 200000,
+                          [&](std::int64_t now, std::int64_t total) {
+                            done = now;
+                            all = total;
+                          });
+  EXPECT_EQ(haystack.tokens(), 100000);
+  EXPECT_EQ(all, static_cast<std::int64_t>(std::filesystem::file_size(folder / "a.txt.gz")));
+  EXPECT_EQ(done, all);
 }
 
 }  // namespace

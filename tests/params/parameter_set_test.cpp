@@ -140,8 +140,7 @@ TEST(ParameterSet, InitializesEveryElementFromSeedNameAndIndex) {
   set.initialize(stream, 7);
   const auto k = values(set.master(2));
   for (std::size_t i = 0; i < k.size(); ++i) {
-    EXPECT_EQ(k[i],
-              static_cast<float>(0.5 * base::random_normal(7, base::random_stream("k", 1), i)));
+    EXPECT_EQ(k[i], static_cast<float>(0.5 * base::random_normal(7, base::random_stream("k"), i)));
   }
   for (const float value : values(set.master(4))) EXPECT_EQ(value, 0.25F);
   const auto length = values(set.master(5));

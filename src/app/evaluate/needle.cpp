@@ -12,7 +12,6 @@
 #include "base/durable_file.h"
 #include "base/format.h"
 #include "base/progress.h"
-#include "base/random.h"
 #include "base/read_file.h"
 #include "base/strict_json.h"
 #include "base/text.h"
@@ -274,9 +273,8 @@ corpus::Needle needle_for(const NeedleOptions& options, const evaluation::Needle
 }
 
 double depth_of(const NeedleOptions& options, std::int64_t trial) {
-  constexpr std::uint64_t kDepthStream = base::random_stream("needle depth", 12);
   if (!options.random_depth) return options.depths.front();
-  return base::random_uniform(options.seed, kDepthStream, static_cast<std::uint64_t>(trial));
+  return corpus::random_depth(options.seed, static_cast<std::uint64_t>(trial));
 }
 
 /// Scores of all heads, block after block, of every question of a batch.

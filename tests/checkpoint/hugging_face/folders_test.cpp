@@ -39,7 +39,7 @@ struct Drawn {
       float* values = set.master(i).data<float>();
       for (std::int64_t k = 0; k < set.master(i).elements(); ++k) {
         values[k] = static_cast<float>(base::random_uniform(seed + static_cast<std::uint64_t>(i),
-                                                            base::random_stream("draw", 4),
+                                                            base::random_stream("draw"),
                                                             static_cast<std::uint64_t>(k)) -
                                        0.25);
       }
