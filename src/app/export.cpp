@@ -29,7 +29,7 @@ void run_export(const ExportOptions& options) {
   base::require_absent_or_empty(options.out);
   const checkpoint::LoadedCheckpoint loaded = checkpoint::load(options.checkpoint);
   for (const std::string& warning : loaded.warnings()) base::log_warning(warning);
-  const train::RunConfig config = config_of(loaded, {});
+  const train::RunConfig config = train::saved_config(loaded).resolved();
   hf::ExportOptions how;
   how.dtype = options.dtype == "bf16" ? checkpoint::FileDType::bf16 : checkpoint::FileDType::f32;
   how.temperature = options.temperature;

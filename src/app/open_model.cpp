@@ -15,13 +15,6 @@ constexpr char kTokenizerFile[] = "tokenizer.json";
 
 }  // namespace
 
-train::RunConfig config_of(const checkpoint::LoadedCheckpoint& loaded,
-                           const std::vector<std::string>& overrides) {
-  const std::string source = (loaded.folder() / checkpoint::kManifestName).string();
-  return base::parse_config<train::RunConfig>(loaded.manifest().config, source, overrides)
-      .resolved();
-}
-
 std::string name_of_run(const std::filesystem::path& folder) {
   const std::filesystem::path name = std::filesystem::absolute(folder).lexically_normal();
   return (name.has_filename() ? name : name.parent_path()).filename().string();
@@ -29,7 +22,7 @@ std::string name_of_run(const std::filesystem::path& folder) {
 
 OpenModel::OpenModel(checkpoint::LoadedCheckpoint from, const std::vector<std::string>& overrides)
     : loaded(std::move(from)),
-      config(config_of(loaded, overrides)),
+      config(train::saved_config(loaded, overrides).resolved()),
       stream(config.compute_device()),
       arena(config.compute_device()),
       model(config.model, config.activation_dtype(), params::Gradients::none, arena) {

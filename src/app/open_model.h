@@ -13,10 +13,6 @@
 
 namespace ssmax::app {
 
-/// The run config that a checkpoint was written with, changed by overrides.
-train::RunConfig config_of(const checkpoint::LoadedCheckpoint& loaded,
-                           const std::vector<std::string>& overrides);
-
 /// What a run in that folder is called where nobody says otherwise: as the folder.
 std::string name_of_run(const std::filesystem::path& folder);
 

@@ -39,8 +39,8 @@ void run_swap(const CLI::App& command, const SwapOptions& options) {
                                   "--start.checkpoint=" + options.checkpoint,
                                   "--start.allow_change=[\"model.normalizer\"]"};
   all.insert(all.end(), overrides.begin(), overrides.end());
-  const train::RunConfig config = config_of(loaded, all);
-  check_only_normalizer(config_of(loaded, {}), config);
+  const train::RunConfig config = train::saved_config(loaded, all).resolved();
+  check_only_normalizer(train::saved_config(loaded).resolved(), config);
 
   device::Stream stream;
   device::Arena arena;

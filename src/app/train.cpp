@@ -39,10 +39,8 @@ void dry_run(const train::RunConfig& given, const train::Place& place) {
   const model::FlopCount flops = model::count_flops(config.model, config.data.sequence_length);
   const double per_step =
       flops.training_per_token() * static_cast<double>(config.tokens_per_step());
-  const bool bf16 = config.training.precision == train::Precision::bf16;
   device::Stream stream(place.device);
-  const double limit =
-      1e9 * kernels::measured_matmul_limit(stream, bf16 ? device::DType::bf16 : device::DType::f32);
+  const double limit = kernels::measured_matmul_limit(stream, config.matmul_dtype());
   const double step_seconds = per_step / (kAssumedShare * limit * place.ranks);
   const auto steps = static_cast<double>(config.training.steps);
   std::cout << "device\n  " << device::describe(stream.device()) << "\nmemory"

@@ -45,7 +45,9 @@ Shape with_first_extent(const Shape& shape, std::int64_t count) {
       std::span<const std::int64_t>(extents.data(), static_cast<std::size_t>(shape.rank())));
 }
 
+/// A planning arena gives views without memory, and a null pointer has no offsets.
 char* row_start(void* data, const Shape& shape, DType dtype, std::int64_t begin) {
+  if (data == nullptr) return nullptr;
   const std::int64_t row = shape[0] == 0 ? 0 : shape.elements() / shape[0];
   return static_cast<char*>(data) + begin * row * size_of(dtype);
 }

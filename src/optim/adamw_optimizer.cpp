@@ -120,9 +120,9 @@ StepNorms AdamwOptimizer::read(Stream& stream) {
   return norms_;
 }
 
-void AdamwOptimizer::set_step_count(int index, std::int64_t count) {
-  require(count >= 0, "a step count is not negative");
-  step_counts_.at(static_cast<std::size_t>(index)) = count;
+void AdamwOptimizer::set_step_counts(std::span<const std::int64_t> counts) {
+  require(counts.size() == step_counts_.size(), "one step count for each parameter");
+  step_counts_.assign(counts.begin(), counts.end());
 }
 
 std::span<const kernels::AdamwSegment> AdamwOptimizer::segments(const params::Piece& piece) {

@@ -68,7 +68,7 @@ class AdamwOptimizer {
   Tensor flat_second_moment() const { return second_moment_; }
   /// Updates done to every parameter, in the order of the specs.
   std::span<const std::int64_t> step_counts() const { return step_counts_; }
-  void set_step_count(int index, std::int64_t count);
+  void set_step_counts(std::span<const std::int64_t> counts);
 
  private:
   enum class Norms : std::uint8_t { unknown, read, unread, unread_and_updated };

@@ -53,12 +53,6 @@ Shape stored_shape(const ParameterSpec& spec) {
   return Shape(std::span<const std::int64_t>(extents, static_cast<std::size_t>(spec.shape.rank())));
 }
 
-/// A planning arena gives views without memory, and a null pointer has no offsets.
-Tensor part_of(const Tensor& flat, std::int64_t begin, std::int64_t count) {
-  if (flat.raw() == nullptr) return {nullptr, flat.dtype(), {count}, flat.device()};
-  return flat.rows(begin, count);
-}
-
 double value_of(const Init& init, std::uint64_t seed, std::uint64_t stream, std::int64_t index) {
   switch (init.kind) {
     case Init::Kind::normal:
@@ -143,7 +137,7 @@ void ParameterSet::allocate(DType compute, Arena& arena) {
 
 Tensor ParameterSet::master_of(const Piece& piece, ElementRange range) const {
   const std::int64_t shift = has_partial_master() ? piece.offset - piece.range.begin : 0;
-  return part_of(master_, range.begin + shift, range.count());
+  return master_.rows(range.begin + shift, range.count());
 }
 
 Tensor ParameterSet::master(int index) const {
@@ -158,7 +152,7 @@ Tensor ParameterSet::exact_weight(int index) const {
   const ParameterSpec& spec = specs_[static_cast<std::size_t>(index)];
   if (!spec.exact) fail(spec, "is not declared exact");
   if (!has_partial_master()) return slice(master_, index);
-  return part_of(exact_, exact_offsets_[static_cast<std::size_t>(index)], spec.shape.elements())
+  return exact_.rows(exact_offsets_[static_cast<std::size_t>(index)], spec.shape.elements())
       .reshaped(spec.shape);
 }
 
@@ -184,14 +178,14 @@ Tensor ParameterSet::slice(const Tensor& flat, int index, int count) const {
     extents[0] += specs_[i].shape[0];
   }
   const Shape whole(std::span<const std::int64_t>(extents, static_cast<std::size_t>(shape.rank())));
-  return part_of(flat, ranges_[first].begin, whole.elements()).reshaped(whole);
+  return flat.rows(ranges_[first].begin, whole.elements()).reshaped(whole);
 }
 
 Tensor ParameterSet::padded_slice(const Tensor& flat, int index) const {
   if (flat.empty()) return {};
   const auto i = static_cast<std::size_t>(index);
   const Shape whole = stored_shape(specs_[i]);
-  return part_of(flat, ranges_[i].begin, whole.elements()).reshaped(whole);
+  return flat.rows(ranges_[i].begin, whole.elements()).reshaped(whole);
 }
 
 void ParameterSet::initialize(Stream& stream, std::uint64_t seed) const {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "comm/seats.h"
@@ -28,7 +30,14 @@ struct Seating {
 /// on GPUs and others on the CPU. Collective.
 Seating find_seats(const RunConfig& config, comm::Communicator& ranks);
 
-/// Lines for the log: where each rank computes, and how gradients go between GPUs.
-std::string to_text(const Seating& seating, const comm::TransportChoice& choice);
+/// Where a run computes, for the log, and with training.device=auto why on no GPU; empty in a
+/// program that knows none.
+std::string device_text(const RunConfig& config, device::Device device);
+
+/// What gradients and weights go through between ranks, by parallel.transport; null for a rank
+/// alone, unless NCCL is asked for, which a rank alone may try. Logs the choice where there are
+/// GPUs. Collective.
+std::unique_ptr<comm::Communicator> open_channel(const RunConfig& config, const Seating& seating,
+                                                 comm::Communicator& ranks);
 
 }  // namespace ssmax::train

@@ -123,15 +123,21 @@ device::DType RunConfig::activation_dtype() const {
   return device::DType::f32;
 }
 
+device::DType RunConfig::matmul_dtype() const {
+  return training.precision == Precision::bf16 ? device::DType::bf16 : device::DType::f32;
+}
+
+RunConfig saved_config(const checkpoint::LoadedCheckpoint& loaded,
+                       std::span<const std::string> overrides) {
+  const std::string source = (loaded.folder() / checkpoint::kManifestName).string();
+  return base::parse_config<RunConfig>(loaded.manifest().config, source, overrides);
+}
+
 RunConfig with_start_model(const RunConfig& config) {
   if (config.start.model == ModelSource::config) return config;
-  const checkpoint::LoadedCheckpoint loaded =
-      checkpoint::load(config.start.checkpoint, checkpoint::Verify::nothing);
   RunConfig result = config;
   result.model =
-      base::parse_config<RunConfig>(loaded.manifest().config,
-                                    (loaded.folder() / checkpoint::kManifestName).string())
-          .model;
+      saved_config(checkpoint::load(config.start.checkpoint, checkpoint::Verify::nothing)).model;
   RunConfig untouched = config;
   untouched.model = model::ModelConfig();
   const auto own = base::config_differences(untouched, config);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <span>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -13,6 +14,10 @@
 #include "model/model_config.h"
 #include "optim/optimizer_config.h"
 #include "optim/spike_guard.h"
+
+namespace ssmax::checkpoint {
+class LoadedCheckpoint;
+}
 
 namespace ssmax::train {
 
@@ -155,6 +160,9 @@ struct RunConfig {
   /// Steps and warm-up from epochs of `samples` sequences, where the config counts in epochs.
   RunConfig with_epochs(std::int64_t samples) const;
   device::DType activation_dtype() const;
+  /// What the machine's limit of matrix products is measured in: bf16, or f32 for every other
+  /// precision.
+  device::DType matmul_dtype() const;
   /// Where this run computes: training.device, where auto takes a GPU if there is one that can run
   /// the precision. The ranks of a machine take its GPUs in turn. Error(device) when a GPU is asked
   /// for and cannot be used, with the reason.
@@ -179,6 +187,10 @@ struct RunConfig {
         field("validation", &R::validation, "When to validate"));
   }
 };
+
+/// The config that a checkpoint was written with, changed by overrides. Error(usage).
+RunConfig saved_config(const checkpoint::LoadedCheckpoint& loaded,
+                       std::span<const std::string> overrides = {});
 
 /// The config with the checkpoint's model, where start.model asks for it. Error(usage) when it
 /// names model keys of its own.

@@ -43,6 +43,15 @@ MemoryPlan common_plan(const RunConfig& config, comm::Communicator& ranks, const
   return least == own ? plan : plan_memory(config, static_cast<std::int64_t>(least), place);
 }
 
+/// FLOP/s of all ranks' matrix products together.
+double common_matmul_limit(const RunConfig& config, comm::Communicator& ranks,
+                           device::Stream& stream) {
+  const double own = kernels::measured_matmul_limit(stream, config.matmul_dtype());
+  double all = 0.0;
+  for (const double rank : ranks.gather_values({&own, 1})) all += rank;
+  return all;
+}
+
 std::string detail_of(const StepMetrics& metrics, std::int64_t steps) {
   char text[200];
   std::snprintf(
@@ -68,43 +77,29 @@ std::int64_t training_samples(const RunConfig& config) {
 Trainer::Trainer(const RunConfig& config, const std::filesystem::path& folder,
                  comm::Communicator& ranks)
     : config_(config),
-      folder_(folder),
       ranks_(ranks),
-      saver_ranks_(ranks.duplicate()),
+      folder_(folder, ranks.is_root()),
+      checkpoints_(folder_, config.checkpoint.keep, ranks, config.training.hang_timeout_seconds),
       seating_(find_seats(config_, ranks_)),
       plan_(common_plan(config_, ranks_, seating_.place)),
       stream_(seating_.place.device),
       arena_(stream_.device()),
-      store_(folder, config_.checkpoint.keep),
+      // Before the state takes the memory: the matrices are large.
+      matmul_limit_(common_matmul_limit(config_, ranks_, stream_)),
       meeting_(ranks_),
-      guard_(config_.spike_guard),
-      saver_(store_, *saver_ranks_) {
+      guard_(config_.spike_guard) {
   ranks_.set_timeout(config_.training.hang_timeout_seconds);
-  saver_ranks_->set_timeout(config_.training.hang_timeout_seconds);
-  measure_matmul_limit();
   comm::together(ranks_, [&] {
-    if (ranks_.is_root()) files_.emplace(folder);
+    folder_.open();
     state_.emplace(config_, plan_.micro_batch, seating_.place, arena_);
     base::within("data.train, shards as ssmax prepare writes them",
                  [&] { loader_.emplace(training_loader(config_, plan_.micro_batch, ranks_)); });
     config_ = config_.with_epochs(loader_->samples());
     if (config_.data.validation.empty()) return;
-    base::within("data.validation, which may be empty", [&] {
-      validation_loader_.emplace(corpus::sequential_loader(
-          config_.data, config_.data.validation, config_.model.vocab_size, plan_.micro_batch));
-    });
+    base::within("data.validation, which may be empty",
+                 [&] { validation_.emplace(config_, plan_.micro_batch); });
   });
-  require_one_run();
-  exchange_.emplace(open_channel(), state_->model.parameters(), config_.parallel.reduction);
   begin();
-}
-
-/// Before the state takes the memory: the matrices are large.
-void Trainer::measure_matmul_limit() {
-  const bool bf16 = config_.training.precision == Precision::bf16;
-  const double limit = 1e9 * kernels::measured_matmul_limit(
-                                 stream_, bf16 ? device::DType::bf16 : device::DType::f32);
-  for (const double rank : ranks_.gather_values({&limit, 1})) matmul_limit_ += rank;
 }
 
 Trainer::~Trainer() {
@@ -119,7 +114,7 @@ void Trainer::run(const StopSignals& signals, Watchdog& watchdog) {
   if (!ranks_.is_root()) options.style = base::ProgressOptions::Style::silent;
   base::Progress progress(config_.name, config_.training.steps - step_, options);
   const std::int64_t first = step_;
-  if (step_ > 0 && validation_due()) validate(watchdog);
+  if (step_ > 0) validate_when_due(watchdog);
   while (step_ < config_.training.steps) {
     base::Stopwatch watch;
     const StepReport report =
@@ -128,15 +123,16 @@ void Trainer::run(const StopSignals& signals, Watchdog& watchdog) {
       roll_back();
       continue;
     }
-    record(report, watch.seconds());
-    report_saves(saver_.poll());
+    const StepMetrics metrics = metrics_of(report, watch.seconds());
+    record(metrics);
+    checkpoints_.report();
     watchdog.beat();
-    progress.update(step_ - first, last_detail_);
+    progress.update(step_ - first, detail_of(metrics, config_.training.steps));
     if (step_ % config_.checkpoint.every_steps == 0 || step_ == config_.training.steps) {
       const Watchdog::Section saving(watchdog, "checkpoint", config_.training.hang_timeout_seconds);
       save();
     }
-    if (validation_due()) validate(watchdog);
+    validate_when_due(watchdog);
     if (stop_signal_ != 0 && step_ < config_.training.steps) stop(stop_signal_);
   }
   progress.finish();
@@ -200,11 +196,10 @@ void Trainer::forward_backward(const StopSignals& signals, Watchdog& watchdog) {
 
 /// A step may take minutes, and who hears nothing asks a second time, which ends at once.
 void Trainer::acknowledge(const StopSignals& signals) {
-  if (!files_ || acknowledged_ || signals.requested() == 0) return;
+  if (acknowledged_ || signals.requested() == 0) return;
   acknowledged_ = true;
-  base::log_info(
-      "asked to stop: " + step_text(step_ + 1) +
-      " is finished and saved first; a second signal ends at once, without a checkpoint");
+  folder_.info("asked to stop: " + step_text(step_ + 1) +
+               " is finished and saved first; a second signal ends at once, without a checkpoint");
 }
 
 /// A rank that waits for others is not the one that hangs; who is silent for too long is named by
@@ -225,8 +220,9 @@ void Trainer::watch_the_ranks(const StopSignals& signals, Watchdog& watchdog) {
   exchange_->watch(config_.training.hang_timeout_seconds, on_wait);
 }
 
-void Trainer::record(const StepReport& report, double seconds) {
+StepMetrics Trainer::metrics_of(const StepReport& report, double seconds) {
   const GradientExchange::Times times = exchange_->take_times();
+  const model::FlopCount flops = model::count_flops(config_.model, config_.data.sequence_length);
   StepMetrics metrics;
   metrics.step = step_;
   metrics.loss = report.loss;
@@ -234,81 +230,66 @@ void Trainer::record(const StepReport& report, double seconds) {
   metrics.gradient_norm = report.gradient_norm;
   metrics.tokens = tokens_;
   metrics.tokens_per_second = static_cast<double>(config_.tokens_per_step()) / seconds;
-  const model::FlopCount flops = model::count_flops(config_.model, config_.data.sequence_length);
   metrics.model_flops_utilization =
       metrics.tokens_per_second * flops.training_per_token() / matmul_limit_;
   metrics.skipped = report.verdict != optim::Verdict::accept;
   metrics.ranks = ranks_.size();
   metrics.communication_seconds = times.communication;
   metrics.exposed_seconds = times.exposed;
-  if (!files_) return;
-  files_->metrics->write(metrics);
-  files_->tensorboard->write(metrics);
-  last_detail_ = detail_of(metrics, config_.training.steps);
-  if (metrics.skipped) {
-    base::log_warning(step_text(step_) + ": skipped, loss " + std::to_string(report.loss) +
-                      ", gradient norm " + std::to_string(report.gradient_norm) +
-                      "; the weights are unchanged");
+  return metrics;
+}
+
+void Trainer::record(const StepMetrics& metrics) {
+  folder_.write(metrics);
+  if (!metrics.skipped) return;
+  folder_.warn(step_text(step_) + ": skipped, loss " + std::to_string(metrics.loss) +
+               ", gradient norm " + std::to_string(metrics.gradient_norm) +
+               "; the weights are unchanged");
+}
+
+void Trainer::save() {
+  if (saved_step_ == step_) return;
+  const device::Range range("checkpoint", step_);
+  stream_.synchronize();
+  check_replicas(ranks_, state_->model.parameters());
+  state_->gather_master(stream_, ranks_);
+  const bool cadence =
+      step_ % config_.checkpoint.every_steps == 0 || step_ >= config_.training.steps;
+  if (cadence) {
+    folder_.write(MetricsEvent::checkpoint, step_);
+    folder_.sync();
   }
+  checkpoints_.save(manifest(), state_->checkpoint_files());
+  saved_step_ = step_;
+  if (const std::string line = meeting_.straggler(); !line.empty()) folder_.info(line);
 }
 
-bool Trainer::validation_due() const {
-  const std::int64_t every = config_.validation.every_steps;
-  return validation_loader_ && every > 0 && (step_ % every == 0 || step_ == config_.training.steps);
-}
-
-void Trainer::validate(Watchdog& watchdog) {
+void Trainer::validate_when_due(Watchdog& watchdog) {
+  if (!validation_ || !validation_->is_due(step_, config_.training.steps)) return;
+  if (!ranks_.agree(!folder_.has(MetricsEvent::validation, step_))) return;
   const device::Range range("validation", step_);
   const Watchdog::Section section(watchdog, "validation", config_.training.hang_timeout_seconds);
-  const bool done = files_ && files_->metrics->has(MetricsEvent::validation, step_);
-  if (!ranks_.agree(!done)) return;
-  const std::int64_t most = validation_loader_->samples() / plan_.micro_batch;
-  const std::int64_t batches =
-      std::min(config_.validation.batches, std::max<std::int64_t>(1, most));
-  base::Stopwatch watch;
-  double values[] = {0.0, 0.0};  // nats, tokens
-  for (std::int64_t batch = ranks_.rank(); batch < batches; batch += ranks_.size()) {
-    const evaluation::LossSum sum =
-        evaluation::batch_loss(stream_, state_->validation, *validation_loader_, batch);
-    values[0] += sum.nats;
-    values[1] += static_cast<double>(sum.tokens);
-    watchdog.beat();
-  }
-  const std::vector<double> all = ranks_.gather_values(values);
-  double nats = 0.0;
-  double tokens = 0.0;
-  for (std::size_t i = 0; i < all.size(); i += 2) {
-    nats += all[i];
-    tokens += all[i + 1];
-  }
-  if (!files_) return;
-  ValidationMetrics metrics;
-  metrics.step = step_;
-  metrics.loss = nats / tokens;
-  metrics.tokens = static_cast<std::int64_t>(tokens);
-  metrics.seconds = watch.seconds();
-  files_->metrics->write(metrics);
-  files_->tensorboard->write(metrics);
+  const ValidationMetrics metrics =
+      validation_->measure(stream_, state_->validation, ranks_, step_, [&] { watchdog.beat(); });
+  folder_.write(metrics);
   char text[80];
   std::snprintf(text, sizeof(text), "step %lld: validation loss %.4f",
                 static_cast<long long>(step_), metrics.loss);
-  base::log_info(text);
+  folder_.info(text);
 }
 
 void Trainer::finish(Watchdog& watchdog) {
-  finish_saves();
-  if (validation_due()) validate(watchdog);
-  if (!files_) return;
-  files_->metrics->write(MetricsEvent::end, step_);
-  files_->metrics->sync();
-  files_->tensorboard->sync();
-  base::log_info(config_.name + ": done, " + std::to_string(step_) + " steps");
+  checkpoints_.finish(step_);
+  validate_when_due(watchdog);
+  folder_.write(MetricsEvent::end, step_);
+  folder_.sync();
+  folder_.info(config_.name + ": done, " + std::to_string(step_) + " steps");
 }
 
 void Trainer::stop(int signal) {
   save();
-  finish_saves();
-  if (files_) files_->metrics->sync();
+  checkpoints_.finish(step_);
+  folder_.sync();
   throw comm::SharedError(base::ErrorKind::stopped,
                           "stopped at step " + std::to_string(step_) + " by signal " +
                               std::to_string(signal) +

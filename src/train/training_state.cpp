@@ -47,18 +47,8 @@ params::Storage storage_of(const RunConfig& config, const Place& place) {
   return storage;
 }
 
-/// What a rank writes into a checkpoint: rank 0 the weights, and the moments unless each has its
-/// own.
-std::int64_t snapshot_bytes(const TrainingState& state, const Place& place) {
-  const params::ParameterSet& set = state.model.parameters();
-  const bool sharded = set.storage().optimizer == params::OptimizerState::sharded;
-  const std::int64_t weights = place.rank == 0 ? set.parameter_elements() : 0;
-  std::int64_t moments = 0;
-  if (sharded || place.rank == 0) {
-    moments =
-        sharded ? 2 * state.optimizer.flat_first_moment().elements() : 2 * set.parameter_elements();
-  }
-  return (weights + moments) * size_of(set.flat_master().dtype());
+std::int64_t snapshot_bytes(const TrainingState& state) {
+  return checkpoint::BackgroundSaver::snapshot_bytes(state.checkpoint_files());
 }
 
 std::int64_t usable_bytes(const Place& place) {
@@ -104,7 +94,7 @@ void add_gpu_parts(MemoryPlan& plan, const TrainingState& state, const RunConfig
     plan.allocations.push_back({"NCCL", bytes});
   }
   plan.host = state.host_arena.report();
-  plan.host.push_back({"snapshot for background saves", snapshot_bytes(state, place)});
+  plan.host.push_back({"snapshot for background saves", snapshot_bytes(state)});
   if (const std::int64_t bytes = message_bytes(state, place); bytes > 0) {
     plan.host.push_back({"messages between ranks", bytes});
   }
@@ -154,6 +144,39 @@ TrainingState::TrainingState(const RunConfig& config, std::int64_t micro_batch, 
                                      {set.flat_elements()});
 }
 
+std::vector<checkpoint::TensorFile> TrainingState::checkpoint_files() const {
+  const params::ParameterSet& set = model.parameters();
+  const params::Storage& storage = set.storage();
+  const bool sharded = storage.optimizer == params::OptimizerState::sharded;
+  std::vector<checkpoint::TensorFile> files;
+  if (storage.rank == 0) {
+    files.push_back({checkpoint::kModelFile, set.has_partial_master()
+                                                 ? checkpoint::model_tensors(set, gathered_master)
+                                                 : checkpoint::model_tensors(set)});
+  }
+  if (storage.rank == 0 || sharded) {
+    files.push_back({sharded ? checkpoint::optimizer_file_name(storage.rank, storage.ranks)
+                             : std::string(checkpoint::kOptimizerFile),
+                     checkpoint::moment_tensors(set, optimizer.flat_first_moment(),
+                                                optimizer.flat_second_moment())});
+  }
+  return files;
+}
+
+void TrainingState::gather_master(device::Stream& stream, comm::Communicator& ranks) const {
+  const params::ParameterSet& set = model.parameters();
+  if (!set.has_partial_master()) return;
+  std::int64_t offset = 0;
+  for (int section = 0; section < set.sections(); ++section) {
+    const params::ElementRange range = set.section(section);
+    const std::int64_t part = range.count() / ranks.size();
+    const device::Tensor whole =
+        ranks.is_root() ? gathered_master.rows(range.begin, range.count()) : device::Tensor();
+    ranks.collect(stream, whole, set.flat_master().rows(offset, part));
+    offset += part;
+  }
+}
+
 std::int64_t MemoryPlan::bytes() const {
   return std::accumulate(allocations.begin(), allocations.end(), std::int64_t{0},
                          [](std::int64_t sum, const auto& entry) { return sum + entry.bytes; });
@@ -187,7 +210,7 @@ MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch, const 
     add_gpu_parts(plan, state, config, place);
     return plan;
   }
-  if (const std::int64_t bytes = snapshot_bytes(state, place); bytes > 0) {
+  if (const std::int64_t bytes = snapshot_bytes(state); bytes > 0) {
     plan.allocations.push_back({"snapshot for background saves", bytes});
   }
   if (const std::int64_t bytes = message_bytes(state, place); bytes > 0) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "checkpoint/checkpoint_store.h"
 #include "evaluation/token_losses.h"
 #include "model/model.h"
 #include "optim/adamw_optimizer.h"
@@ -12,6 +13,12 @@ namespace ssmax::train {
 struct TrainingState {
   TrainingState(const RunConfig& config, std::int64_t micro_batch, const Place& place,
                 device::Arena& arena);
+
+  /// What this rank writes into a checkpoint: rank 0 the weights, and the moments unless every rank
+  /// has its own.
+  std::vector<checkpoint::TensorFile> checkpoint_files() const;
+  /// Brings the master weights of all ranks to rank 0 where each holds a part. Collective.
+  void gather_master(device::Stream& stream, comm::Communicator& ranks) const;
 
   device::Arena host_arena;  // where the device is not the host
 

@@ -82,10 +82,11 @@ void Bench::measure_limits() {
   if (on_gpu()) {
     std::printf("limits of %s now: %.1f GB/s, %.1f TF/s in %s\n",
                 device::describe(stream_.device()).c_str(), bandwidth_ * 1e-9,
-                product_limit_ * 1e-3, options_.dtype.c_str());
+                product_limit_ * 1e-12, options_.dtype.c_str());
   } else {
     std::printf("limits of this machine now, %d threads: %.1f GB/s, %.1f GF/s in %s\n",
-                device::cpu_threads(), bandwidth_ * 1e-9, product_limit_, options_.dtype.c_str());
+                device::cpu_threads(), bandwidth_ * 1e-9, product_limit_ * 1e-9,
+                options_.dtype.c_str());
   }
   std::printf("(an op whose data stays in the caches can pass the limit of the memory)\n");
   base::JsonValue line = base::JsonValue::object();

@@ -73,7 +73,7 @@ class Bench {
   device::Stream& stream() { return stream_; }
   bool on_gpu() const { return stream_.device().kind == device::DeviceKind::cuda; }
   /// FLOP/s of matrix products; 0: not measured.
-  double product_limit() const { return 1e9 * product_limit_; }
+  double product_limit() const { return product_limit_; }
 
  private:
   double best_seconds(const std::function<void()>& run, double budget);
@@ -82,7 +82,7 @@ class Bench {
   BenchOptions options_;
   device::DType dtype_;
   double bandwidth_ = 0.0;      // bytes per second; 0: not measured yet
-  double product_limit_ = 0.0;  // GF/s
+  double product_limit_ = 0.0;  // FLOP/s
   device::Stream stream_;
   std::unique_ptr<device::Arena> arena_;
   base::JsonValue results_;

@@ -61,7 +61,7 @@ void check_files(const std::vector<checkpoint::LoadedCheckpoint>& checkpoints,
   }
   std::set<std::string> names;
   for (const checkpoint::LoadedCheckpoint& checkpoint : checkpoints) {
-    const std::string name = config_of(checkpoint, overrides).name;
+    const std::string name = train::saved_config(checkpoint, overrides).name;
     check_replaceable(result.of(name));
     if (names.insert(name).second) continue;
     throw base::Error(base::ErrorKind::usage, "two checkpoints are named " + name +

@@ -1,11 +1,11 @@
 #include "kernels/linear/matmul_limit.h"
 
 #include <algorithm>
-#include <chrono>
 #include <map>
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "device/arena.h"
 #include "device/gpus.h"
 #include "kernels/linear/linear.h"
@@ -46,7 +46,6 @@ void fill(Stream& stream, const Tensor& x) {
 }
 
 double measure(Stream& stream, DType dtype) {
-  using Clock = std::chrono::steady_clock;
   const auto [rows, width] = size_for(stream.device());
   device::Arena arena(stream.device());
   const Tensor x = arena.allocate("matmul limit", dtype, {rows, width});
@@ -58,12 +57,12 @@ double measure(Stream& stream, DType dtype) {
   double best = 0.0;
   double spent = 0.0;
   for (int repeat = 0; repeat < kRepeats || spent < least; ++repeat) {
-    const auto start = Clock::now();
+    const base::Stopwatch watch;
     linear(stream, y, x, weight, {});
     stream.synchronize();
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    const double seconds = watch.seconds();
     spent += seconds;
-    best = std::max(best, 2.0 * static_cast<double>(rows * width * width) / seconds * 1e-9);
+    best = std::max(best, 2.0 * static_cast<double>(rows * width * width) / seconds);
   }
   return best;
 }

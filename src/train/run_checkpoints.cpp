@@ -1,0 +1,94 @@
+#include "train/run_checkpoints.h"
+
+#include <string>
+#include <utility>
+
+#include "base/format.h"
+#include "comm/agreement.h"
+
+namespace ssmax::train {
+
+RunCheckpoints::RunCheckpoints(const RunFolder& folder, std::int64_t keep,
+                               comm::Communicator& ranks, double timeout_seconds)
+    : folder_(folder),
+      ranks_(ranks),
+      saver_ranks_(ranks.duplicate()),
+      store_(folder.path(), keep),
+      saver_(store_, *saver_ranks_) {
+  saver_ranks_->set_timeout(timeout_seconds);
+}
+
+void RunCheckpoints::prepare(const std::vector<checkpoint::TensorFile>& files) {
+  comm::together(ranks_, [&] { saver_.reserve(files); });
+  const auto own = static_cast<double>(checkpoint::estimated_bytes(files));
+  std::int64_t bytes = 0;
+  for (const double rank : ranks_.gather_values({&own, 1})) {
+    bytes += static_cast<std::int64_t>(rank);
+  }
+  comm::together(ranks_, [&] {
+    if (ranks_.is_root()) folder_.warn(store_.prepare(bytes));
+  });
+}
+
+std::optional<checkpoint::LoadedCheckpoint> RunCheckpoints::newest() {
+  return open_on_all([&] { return checkpoint::load_newest(folder_.path()); });
+}
+
+std::optional<checkpoint::LoadedCheckpoint> RunCheckpoints::load(const std::string& path) {
+  if (path.empty()) return std::nullopt;
+  return open_on_all([&] { return checkpoint::load(path); });
+}
+
+std::optional<checkpoint::LoadedCheckpoint> RunCheckpoints::open_on_all(
+    const std::function<std::optional<checkpoint::LoadedCheckpoint>()>& look) {
+  std::optional<checkpoint::LoadedCheckpoint> loaded;
+  comm::together(ranks_, [&] {
+    if (ranks_.is_root()) loaded = look();
+  });
+  const std::string found = ranks_.broadcast(loaded ? loaded->folder().string() : "");
+  comm::together(ranks_, [&] {
+    if (!found.empty() && !loaded) loaded.emplace(found, checkpoint::Verify::nothing);
+  });
+  return loaded;
+}
+
+void RunCheckpoints::save(checkpoint::Manifest manifest,
+                          const std::vector<checkpoint::TensorFile>& files) {
+  saver_.start(std::move(manifest), files);
+}
+
+void RunCheckpoints::report() { report(saver_.poll()); }
+
+void RunCheckpoints::wait() { report(saver_.wait()); }
+
+void RunCheckpoints::finish(std::int64_t step) {
+  std::vector<checkpoint::SaveOutcome> outcomes = saver_.wait();
+  if (outcomes.empty() || !outcomes.back().error || outcomes.back().step != step) {
+    return report(outcomes);
+  }
+  const base::Error error = *outcomes.back().error;
+  outcomes.pop_back();
+  report(outcomes);
+  const std::string message = std::string("the run ends without its last checkpoint: ") +
+                              error.what() + "; the same command line then goes on";
+  // A rank that is lost is known to those only that waited for it.
+  if (error.kind() == base::ErrorKind::hang) throw base::Error(error.kind(), message);
+  throw comm::SharedError(error.kind(), message);
+}
+
+void RunCheckpoints::report(const std::vector<checkpoint::SaveOutcome>& outcomes) const {
+  for (const checkpoint::SaveOutcome& outcome : outcomes) {
+    if (outcome.error) {
+      folder_.log(base::LogLevel::error,
+                  "checkpoint of step " + std::to_string(outcome.step) +
+                      " was not written, the one before stays: " + outcome.error->what());
+      continue;
+    }
+    folder_.warn(outcome.report->warnings);
+    folder_.info("saved " + outcome.report->folder.string() + " (" +
+                 base::format_bytes(outcome.report->bytes) + ", " +
+                 base::format_duration(outcome.seconds) + ")");
+  }
+}
+
+}  // namespace ssmax::train

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "comm/communicator.h"
+#include "evaluation/token_losses.h"
+#include "train/metrics.h"
+#include "train/run_config.h"
+
+namespace ssmax::train {
+
+/// The validation of a run: the first batches of data.validation, divided among the ranks.
+class Validation {
+ public:
+  /// Opens the data; Error(data).
+  Validation(const RunConfig& config, std::int64_t micro_batch);
+
+  const std::string& fingerprint() const { return loader_.fingerprint(); }
+  /// Whether one belongs behind `step` steps of a run of `steps`.
+  bool is_due(std::int64_t step, std::int64_t steps) const;
+  /// Mean over the batches of all ranks; `beat` is called after each of this rank's. Collective.
+  ValidationMetrics measure(device::Stream& stream, evaluation::TokenLosses& losses,
+                            comm::Communicator& ranks, std::int64_t step,
+                            const std::function<void()>& beat);
+
+ private:
+  ValidationConfig config_;
+  corpus::Loader loader_;
+};
+
+}  // namespace ssmax::train
