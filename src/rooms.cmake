@@ -54,7 +54,7 @@ if(SSMAX_WITH_CUDA)
 endif()
 ssmax_room(optim DEPENDS kernels params)
 ssmax_room(checkpoint DEPENDS params corpus comm)
-ssmax_room(model DEPENDS normalizers optim)
+ssmax_room(model DEPENDS normalizers params)
 ssmax_room(evaluation DEPENDS model corpus)
 ssmax_room(train DEPENDS evaluation model optim checkpoint comm corpus)
 

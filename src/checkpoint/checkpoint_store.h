@@ -11,40 +11,6 @@
 
 /// Checkpoints of a run: RUN/checkpoints/step_00001000/{manifest.json, model.safetensors,
 /// optimizer.safetensors} and RUN/checkpoints/latest, a hint for people.
-///
-///   // At the start, on rank 0, before anything else is written into the folder:
-///   checkpoint::RunLock lock(run_folder);                       // checkpoint/lock.h
-///   checkpoint::CheckpointStore store(run_folder, config.checkpoint.keep);
-///   const auto files = [&] {                                    // checkpoint/match.h
-///     return checkpoint::tensor_files(
-///         checkpoint::model_tensors(parameters),
-///         checkpoint::moment_tensors(parameters, first_moment, second_moment));
-///   };
-///   for (const std::string& warning : store.prepare(checkpoint::estimated_bytes(files()))) ...
-///
-///   // Resume where the run stopped; nothing when it never saved (checkpoint/load.h):
-///   if (const auto checkpoint = checkpoint::load_newest(run_folder)) {
-///     for (const std::string& warning : checkpoint->warnings()) ...
-///     checkpoint::load_parameters(*checkpoint, parameters);
-///     const auto moments =
-///         checkpoint::load_moments(*checkpoint, parameters, first_moment, second_moment);
-///     optimizer.set_step_counts(moments.step_counts);
-///     loader.seek(checkpoint->manifest().global_sample_index);
-///   }
-///
-///   // Start another run from a checkpoint, with another normalizer:
-///   const auto start = checkpoint::load(config.start.checkpoint);
-///   const auto report = checkpoint::load_parameters(start, parameters, {"model.normalizer"});
-///   print(checkpoint::to_text(report));
-///
-///   // Save in the background (checkpoint/background_saver.h); every step ask how it went:
-///   checkpoint::BackgroundSaver saver(store);
-///   checkpoint::Manifest manifest;
-///   manifest.step = step; manifest.config = base::config_text(config); ...
-///   checkpoint::add_step_counts(manifest, parameters, optimizer.step_counts());
-///   saver.start(manifest, files());
-///   for (const checkpoint::SaveOutcome& outcome : saver.poll()) ...  // log report or error
-///   for (const checkpoint::SaveOutcome& outcome : saver.wait()) ...  // at the end
 namespace ssmax::checkpoint {
 
 inline constexpr char kModelFile[] = "model.safetensors";

@@ -12,17 +12,9 @@
 #include "base/clock.h"
 #include "base/durable_file.h"
 #include "base/errors.h"
+#include "comm/launch.h"
 
 namespace ssmax::checkpoint {
-namespace {
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unknown";
-}
-
-}  // namespace
-
 RunLock::RunLock(const std::filesystem::path& run_folder) {
   base::create_folders(run_folder);
   const std::filesystem::path path = run_folder / kLockName;
@@ -45,7 +37,7 @@ RunLock::RunLock(const std::filesystem::path& run_folder) {
                           (holder.empty() ? "a process that is just starting" : holder) +
                           "; stop it or choose another folder");
   }
-  const std::string text = "process " + std::to_string(::getpid()) + " on " + host_name() +
+  const std::string text = "process " + std::to_string(::getpid()) + " on " + comm::host_name() +
                            " since " + base::utc_time() + "\n";
   // Only people read it: the lock itself does not depend on the text.
   if (::ftruncate(descriptor_, 0) != 0 ||

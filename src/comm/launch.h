@@ -21,12 +21,12 @@ struct Launch {
   std::string text;
 };
 
-/// Open MPI's mpirun: OMPI_COMM_WORLD_*. MPICH's and Intel's: PMI_RANK, PMI_SIZE. srun:
-/// SLURM_STEP_ID with SLURM_PROCID, SLURM_STEP_NUM_TASKS, SLURM_LOCALID. Error(usage) for a
-/// variable that is no number, and for those of torchrun, whose processes MPI cannot introduce to
-/// each other.
+/// Open MPI's mpirun: OMPI_COMM_WORLD_RANK and _SIZE. MPICH's and Intel's: PMI_RANK, PMI_SIZE.
+/// srun: SLURM_PROCID, SLURM_STEP_NUM_TASKS. torchrun: RANK, WORLD_SIZE. Error(usage) for one of
+/// them that is no number, or a rank that is not below the size.
 Launch detect_launch();
 
+/// This machine's, or "unknown".
 std::string host_name();
 
 /// Solo for one rank, without touching MPI. TCP for torchrun's variables, which only say where rank
