@@ -5,7 +5,8 @@
 
 texts    tests/golden/text/*.txt: the first line is `$ ssmax ARGUMENTS`, the rest is the output
 schema   configs/schema.json is the output of `ssmax config --schema`
-docs     docs/config.md is made of the output of `ssmax config --explain`
+docs     docs/config.md is made of the output of `ssmax config --explain`, and README.md has the line of
+         exit codes of `ssmax --help`
 configs  every config in configs/ loads: `ssmax train CONFIG --print-config`
 
 --update writes the present output into texts, schema and docs, to be read and committed. A new golden
@@ -25,6 +26,7 @@ TEXTS = ROOT / "tests" / "golden" / "text"
 CONFIGS = ROOT / "configs"
 SCHEMA = CONFIGS / "schema.json"
 CONFIG_PAGE = ROOT / "docs" / "config.md"
+README = ROOT / "README.md"
 SECONDS = 30
 
 
@@ -124,7 +126,18 @@ def check_docs(program, update):
     if code != 0:
         return [f"ssmax config --explain: exit code {code}\n{errors}"]
     expected = CONFIG_PAGE.read_text(encoding="utf-8") if CONFIG_PAGE.exists() else ""
-    return compare(CONFIG_PAGE, expected, config_page(output), "", update)
+    return (compare(CONFIG_PAGE, expected, config_page(output), "", update)
+            + check_exit_codes(program))
+
+
+def check_exit_codes(program):
+    _, output, _ = run(program, ["--help"])
+    line = re.search(r"Exit codes: [^.]*\.", " ".join(output.split()))
+    if line is None:
+        return ["ssmax --help: has no line of exit codes"]
+    if line.group() in README.read_text(encoding="utf-8"):
+        return []
+    return [f"README.md: expected the line of exit codes of ssmax --help: {line.group()}"]
 
 
 def check_configs(program, _update):

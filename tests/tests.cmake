@@ -87,8 +87,8 @@ ssmax_tests(train ON_DEVICE DEVICE_FILTER Device* RANK_FILTER DeviceRanks* LIBRA
             DEVICE_LIBRARIES ${SSMAX_TEST_NCCL})
 ssmax_tests(app LIBRARIES checkpoint corpus CLI11::CLI11)
 if(TARGET app_tests)
-  target_sources(app_tests PRIVATE ${CMAKE_SOURCE_DIR}/src/app/inspect.cpp
-                                   ${CMAKE_SOURCE_DIR}/src/app/table.cpp)
+  file(GLOB inspect_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/app/inspect/*.cpp)
+  target_sources(app_tests PRIVATE ${inspect_sources} ${CMAKE_SOURCE_DIR}/src/app/table.cpp)
 endif()
 
 # Open MPI keeps memory until the process ends, which is no leak of ours.

@@ -15,6 +15,10 @@ std::vector<std::string> overrides_of(const CLI::App& command);
 CLI::Validator positive_number();
 CLI::Validator non_negative_number();
 
+/// What every option --tokenizer takes; for the help.
+inline constexpr char kTokenizerHelp[] =
+    "\"bytes\", a tokenizer.json, or a folder with GPT-2's files";
+
 /// Makes the folder of a result's file, before the work that leads to it.
 void make_folder_of(const std::filesystem::path& file);
 
@@ -23,10 +27,15 @@ void add_train(CLI::App& program);
 void add_swap(CLI::App& program);
 void add_evaluate(CLI::App& program);
 void add_generate(CLI::App& program);
-void add_prepare_needle(CLI::App& program);
 void add_export(CLI::App& program);
 void add_import(CLI::App& program);
+void add_tokenizer(CLI::App& program);
+void add_prepare(CLI::App& program);
+void add_prepare_needle(CLI::App& program);
+void add_inspect(CLI::App& program);
+void add_normalizers(CLI::App& program);
 void add_config(CLI::App& program);
+void add_bench(CLI::App& program);
 void add_completion(CLI::App& program);
 void add_man(CLI::App& program);
 

@@ -1,5 +1,4 @@
 #include <iostream>
-#include <optional>
 
 #include "app/command.h"
 #include "app/open_model.h"
@@ -38,16 +37,8 @@ void run_export(const ExportOptions& options) {
   how.tokenizer =
       find_tokenizer(options.tokenizer, config.data.train, config.model.vocab_size, loaded);
 
-  std::optional<base::Progress> progress;
-  base::ProgressOptions style;
-  style.bytes = true;
-  const hf::ExportReport report =
-      hf::export_model(loaded, base::config_json(config.model), options.out, how,
-                       [&](std::int64_t done, std::int64_t total) {
-                         if (!progress) progress.emplace("exporting", total, style);
-                         progress->update(done);
-                       });
-  progress.reset();
+  const hf::ExportReport report = hf::export_model(
+      loaded, base::config_json(config.model), options.out, how, base::byte_progress("exporting"));
   std::cout << "wrote " << options.out << ": " << hf::class_name(report.form) << ", "
             << options.dtype << ", " << base::format_bytes(report.bytes) << " in "
             << report.files.size() << (report.files.size() == 1 ? " file\n" : " files\n");

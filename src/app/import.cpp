@@ -2,14 +2,13 @@
 #include <iostream>
 
 #include "app/command.h"
-#include "app/open_model.h"
-#include "base/durable_file.h"
+#include "app/write_run.h"
 #include "base/log.h"
 #include "base/progress.h"
-#include "checkpoint/checkpoint_store.h"
 #include "checkpoint/hugging_face/import_model.h"
-#include "checkpoint/lock.h"
 #include "checkpoint/match.h"
+#include "corpus/tokenizer.h"
+#include "model/model.h"
 
 namespace ssmax::app {
 
@@ -77,19 +76,13 @@ void run_import(const ImportOptions& options) {
                [&](std::int64_t done, std::int64_t /*total*/) { progress.update(done); });
   progress.finish();
 
-  const checkpoint::RunLock lock(options.out);
-  const checkpoint::CheckpointStore store(options.out, config.checkpoint.keep);
-  const auto files = checkpoint::tensor_files(checkpoint::model_tensors(parameters));
-  for (const std::string& warning : store.prepare(checkpoint::estimated_bytes(files))) {
-    base::log_warning(warning);
-  }
   checkpoint::Manifest manifest;
   manifest.seed = config.seed;
-  manifest.config = base::config_text(config);
   const std::vector<std::int64_t> none(parameters.specs().size(), 0);
   checkpoint::add_step_counts(manifest, parameters, none);
-  const checkpoint::SaveReport saved = store.save(manifest, files);
-  base::write_file_atomically(fs::path(options.out) / "config.json", base::config_text(config));
+  const checkpoint::SaveReport saved =
+      write_run(options.out, config, manifest,
+                checkpoint::tensor_files(checkpoint::model_tensors(parameters)));
   import_tokenizer(options.folder, options.out, config.model.vocab_size);
   std::cout << "imported " << hf::class_name(foreign.config().form) << ", "
             << parameters.parameter_elements() << " parameters in " << parameters.count()

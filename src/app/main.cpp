@@ -7,13 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include "app/bench/bench.h"
 #include "app/command.h"
 #include "app/exit_code.h"
-#include "app/inspect.h"
-#include "app/normalizers.h"
-#include "app/prepare.h"
-#include "app/tokenizer.h"
 #include "base/errors.h"
 #include "base/text.h"
 #include "base/version.h"
@@ -69,6 +64,8 @@ int run(int argc, char** argv) {
   program.require_subcommand(1);
   program.failure_message(CLI::FailureMessage::simple);
   add_commands(program);
+  // After the commands, which would inherit it.
+  program.footer("Exit codes: " + app::exit_codes_text() + ".");
   check_command(program, argc, argv);
   try {
     program.parse(argc, argv);

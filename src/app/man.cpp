@@ -1,6 +1,7 @@
 #include <iostream>
 
 #include "app/command.h"
+#include "app/exit_code.h"
 #include "app/option_list.h"
 #include "base/version.h"
 
@@ -64,8 +65,8 @@ void print_man(const CLI::App& program) {
     print_verbatim(command.footer);
   }
   std::cout << ".SH EXIT STATUS\n"
-               "0 done, 2 usage or config, 3 data, 4 checkpoint, 5 device, 6 numerics, 7 hang or "
-               "lost peer, 8 disk, 75 stopped on request and resumable.\n"
+            << exit_codes_text()
+            << ".\n"
                ".SH FILES\n"
                "A run's folder holds config.json, metrics.jsonl, TensorBoard events, log.txt and "
                "checkpoints/step_N/.\n";

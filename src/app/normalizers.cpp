@@ -1,9 +1,8 @@
-#include "app/normalizers.h"
-
-#include <CLI/CLI.hpp>
 #include <cstdio>
+#include <sstream>
 #include <string>
 
+#include "app/command.h"
 #include "normalizers/registry.h"
 
 namespace ssmax::app {
@@ -34,12 +33,8 @@ std::string describe(const kernels::NormalizerEntry& entry) {
   const base::AnySection options = entry.options();
   if (!options.info().fields.empty()) {
     text += "  options (type, default):\n";
-    const std::string lines = options.explain();
-    for (std::size_t begin = 0; begin < lines.size();) {
-      const std::size_t end = std::min(lines.find('\n', begin), lines.size());
-      text += "    " + lines.substr(begin, end - begin) + '\n';
-      begin = end + 1;
-    }
+    std::istringstream lines(options.explain());
+    for (std::string line; std::getline(lines, line);) text += "    " + line + '\n';
   }
   const std::vector<NormalizerParameter> parameters = entry.make(options)->parameters();
   if (!parameters.empty()) text += "  learned with these defaults:\n";
@@ -49,8 +44,8 @@ std::string describe(const kernels::NormalizerEntry& entry) {
 
 }  // namespace
 
-void add_normalizers(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("normalizers", "List the attention normalizers");
+void add_normalizers(CLI::App& program) {
+  CLI::App* command = program.add_subcommand("normalizers", "List the attention normalizers");
   command->callback([] {
     std::string text = "z = q.k / sqrt(D); n = number of visible keys; x = row scale times z\n";
     for (const kernels::NormalizerEntry& entry : normalizers::entries()) {

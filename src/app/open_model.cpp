@@ -15,11 +15,6 @@ constexpr char kTokenizerFile[] = "tokenizer.json";
 
 }  // namespace
 
-std::string name_of_run(const std::filesystem::path& folder) {
-  const std::filesystem::path name = std::filesystem::absolute(folder).lexically_normal();
-  return (name.has_filename() ? name : name.parent_path()).filename().string();
-}
-
 OpenModel::OpenModel(checkpoint::LoadedCheckpoint from, const std::vector<std::string>& overrides)
     : loaded(std::move(from)),
       config(train::saved_config(loaded, overrides).resolved()),

@@ -13,9 +13,6 @@
 
 namespace ssmax::app {
 
-/// What a run in that folder is called where nobody says otherwise: as the folder.
-std::string name_of_run(const std::filesystem::path& folder);
-
 /// A checkpoint's model, ready to go forward.
 struct OpenModel {
   OpenModel(checkpoint::LoadedCheckpoint loaded, const std::vector<std::string>& overrides);

@@ -1,14 +1,12 @@
-#include "app/prepare.h"
+#include "corpus/prepare.h"
 
 #include <cstdio>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "app/command.h"
 #include "base/format.h"
 #include "base/progress.h"
-#include "corpus/prepare.h"
 #include "corpus/tokenizer.h"
 
 namespace ssmax::app {
@@ -35,15 +33,8 @@ void run(const Options& options) {
   const corpus::Tokenizer tokenizer = corpus::Tokenizer::named(options.tokenizer);
   corpus::PrepareOptions prepare = options.prepare;
   prepare.out = options.out;
-  std::optional<base::Progress> progress;
-  base::ProgressOptions style;
-  style.bytes = true;
   const corpus::Manifest manifest =
-      corpus::prepare(tokenizer, prepare, [&](std::int64_t done, std::int64_t total) {
-        if (!progress) progress.emplace("encoding", total, style);
-        progress->update(done);
-      });
-  progress.reset();
+      corpus::prepare(tokenizer, prepare, base::byte_progress("encoding"));
   print_split("train", manifest.train);
   print_split("validation", manifest.validation);
   if (manifest.validation.files.empty() &&
@@ -70,10 +61,7 @@ void add_prepare(CLI::App& program) {
                    "Text files (one document each), JSON Lines (.jsonl, {\"text\": ...} on each "
                    "line), both also as .gz or .zst, folders, globs")
       ->required();
-  command
-      ->add_option("--tokenizer", options->tokenizer,
-                   "\"bytes\", a tokenizer.json, or a folder with GPT-2's files")
-      ->capture_default_str();
+  command->add_option("--tokenizer", options->tokenizer, kTokenizerHelp)->capture_default_str();
   command->add_option("--out", options->out, "Folder to write; must not exist yet, or be empty")
       ->required();
   auto* fraction =

@@ -1,6 +1,5 @@
 #include <cstdio>
 #include <memory>
-#include <optional>
 
 #include "app/command.h"
 #include "base/durable_file.h"
@@ -72,27 +71,17 @@ std::string example(const Options& options, const corpus::Tokenizer& tokenizer,
 void run(const Options& options) {
   const corpus::Tokenizer tokenizer = corpus::Tokenizer::named(options.tokenizer);
   const corpus::NeedleWriter writer(tokenizer);
-  std::optional<base::Progress> reading;
-  base::ProgressOptions style;
-  style.bytes = true;
+  make_folder_of(options.out);
   const corpus::Haystack haystack(options.inputs, tokenizer,
                                   options.examples * options.sequence_length,
-                                  [&](std::int64_t done, std::int64_t total) {
-                                    if (!reading) reading.emplace("reading", total, style);
-                                    reading->update(done);
-                                  });
-  reading.reset();
-  base::ProgressOptions count;
-  count.unit = "examples";
-  base::Progress progress("writing", options.examples, count);
+                                  base::byte_progress("reading"));
+  base::Progress progress("writing", options.examples, {.unit = "examples"});
   std::string lines;
   for (std::int64_t i = 0; i < options.examples; ++i) {
     lines += example(options, tokenizer, haystack, writer, static_cast<std::uint64_t>(i));
     progress.advance();
   }
   progress.finish();
-  const std::filesystem::path folder = std::filesystem::path(options.out).parent_path();
-  if (!folder.empty()) std::filesystem::create_directories(folder);
   base::write_file_atomically(options.out, lines);
   std::printf("wrote %s: %lld examples of at most %lld tokens\n", options.out.c_str(),
               static_cast<long long>(options.examples),
@@ -107,10 +96,7 @@ void add_prepare_needle(CLI::App& program) {
                                          "Make examples that teach to find a number in a text");
   command->add_option("inputs", options->inputs, "Texts to hide needles in, as for prepare")
       ->required();
-  command
-      ->add_option("--tokenizer", options->tokenizer,
-                   "\"bytes\", a tokenizer.json, or a folder with GPT-2's files")
-      ->capture_default_str();
+  command->add_option("--tokenizer", options->tokenizer, kTokenizerHelp)->capture_default_str();
   command->add_option("--out", options->out, "JSON Lines file to write")->required();
   command
       ->add_option("--sequence-length", options->sequence_length,

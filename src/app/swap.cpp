@@ -1,12 +1,9 @@
 #include <iostream>
 
 #include "app/command.h"
-#include "app/open_model.h"
-#include "base/durable_file.h"
-#include "base/log.h"
-#include "checkpoint/checkpoint_store.h"
-#include "checkpoint/lock.h"
+#include "app/write_run.h"
 #include "checkpoint/match.h"
+#include "model/model.h"
 
 namespace ssmax::app {
 
@@ -54,22 +51,15 @@ void run_swap(const CLI::App& command, const SwapOptions& options) {
       checkpoint::load_parameters(loaded, parameters, {kNormalizer});
   const auto moments = checkpoint::load_moments(loaded, parameters, first, second);
 
-  const checkpoint::RunLock lock(options.out);
-  const checkpoint::CheckpointStore store(options.out, config.checkpoint.keep);
-  const auto files = checkpoint::tensor_files(
-      checkpoint::model_tensors(parameters), checkpoint::moment_tensors(parameters, first, second));
-  for (const std::string& warning : store.prepare(checkpoint::estimated_bytes(files))) {
-    base::log_warning(warning);
-  }
   checkpoint::Manifest manifest = loaded.manifest();
   manifest.files.clear();
   std::erase_if(manifest.state,
                 [](const auto& entry) { return entry.first.starts_with(checkpoint::kStepCount); });
-  manifest.config = base::config_text(config);
   checkpoint::add_step_counts(manifest, parameters, moments.step_counts);
-  const checkpoint::SaveReport saved = store.save(manifest, files);
-  base::write_file_atomically(std::filesystem::path(options.out) / "config.json",
-                              base::config_text(config));
+  const checkpoint::SaveReport saved =
+      write_run(options.out, config, manifest,
+                checkpoint::tensor_files(checkpoint::model_tensors(parameters),
+                                         checkpoint::moment_tensors(parameters, first, second)));
   std::cout << checkpoint::to_text(report) << "wrote " << saved.folder.string() << '\n';
 }
 

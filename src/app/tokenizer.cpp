@@ -1,4 +1,4 @@
-#include "app/tokenizer.h"
+#include "corpus/tokenizer.h"
 
 #include <charconv>
 #include <cstdint>
@@ -16,14 +16,11 @@
 #include "base/read_file.h"
 #include "base/text.h"
 #include "corpus/documents.h"
-#include "corpus/tokenizer.h"
 #include "corpus/tokenizer_train.h"
 
 namespace ssmax::app {
 
 namespace {
-
-constexpr char kTokenizerHelp[] = "\"bytes\", a tokenizer.json, or a folder with GPT-2's files";
 
 struct TrainOptions {
   std::vector<std::string> inputs;
@@ -46,9 +43,7 @@ void run_train(const TrainOptions& options) {
                       (out / "tokenizer.json").string() + " exists; choose another folder");
   }
   const corpus::Inputs inputs = corpus::find_inputs(options.inputs);
-  base::ProgressOptions style;
-  style.bytes = true;
-  base::Progress reading("counting", inputs.bytes, style);
+  base::Progress reading("counting", inputs.bytes, {.bytes = true});
   const corpus::PreTokenCounts counts = corpus::count_pre_tokens(
       inputs, options.threads, [&](std::int64_t done) { reading.update(done); });
   reading.finish();

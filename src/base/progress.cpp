@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <memory>
+#include <optional>
 #include <utility>
 
 #include "base/format.h"
@@ -65,6 +67,14 @@ void Progress::finish() {
   const std::lock_guard lock(mutex_);
   if (!finished_ && shown_) show(options_.now(), true);
   finished_ = true;
+}
+
+std::function<void(std::int64_t, std::int64_t)> byte_progress(std::string label) {
+  return [label = std::move(label), progress = std::make_shared<std::optional<Progress>>()](
+             std::int64_t done, std::int64_t total) {
+    if (!*progress) progress->emplace(label, total, ProgressOptions{.bytes = true});
+    (*progress)->update(done);
+  };
 }
 
 std::string Progress::line() const {

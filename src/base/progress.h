@@ -16,7 +16,7 @@ namespace ssmax::base {
 struct ProgressOptions {
   std::FILE* out = stderr;
   enum class Style { detect, terminal, plain, silent } style = Style::detect;
-  std::string unit;               // "tokens", "files": after the rate; none without
+  std::string unit = {};          // "tokens", "files": after the rate; none without
   bool bytes = false;             // counts are bytes
   double quiet_seconds = 2.0;     // what is over by then prints nothing
   double terminal_seconds = 0.1;  // between two updates in place
@@ -66,6 +66,10 @@ class Progress {
   bool shown_ = false;
   bool finished_ = false;
 };
+
+/// A progress line of bytes for work that says its total when it is under way: called with what is
+/// done and all; the line ends when the last copy of the function goes.
+std::function<void(std::int64_t done, std::int64_t total)> byte_progress(std::string label);
 
 /// Clears a progress line that stands on the terminal, so that a message can take its place; the
 /// next update draws it again.

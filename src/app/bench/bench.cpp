@@ -1,5 +1,3 @@
-#include "app/bench/bench.h"
-
 #include <algorithm>
 #include <memory>
 

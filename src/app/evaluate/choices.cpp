@@ -88,9 +88,7 @@ std::vector<ContinuationScore> score_all(OpenModel& open, const ChoiceOptions& o
                         const auto all = std::ssize(c.context) + std::ssize(c.tokens) - 1;
                         return sum + std::min<std::int64_t>(all, max_length);
                       });
-  base::ProgressOptions style;
-  style.unit = "tokens";
-  base::Progress progress(std::string("evaluate ") + task, tokens, style);
+  base::Progress progress(std::string("evaluate ") + task, tokens, {.unit = "tokens"});
   return evaluation::score(open.stream, open.model, continuations, max_length,
                            [&](std::int64_t done) { progress.advance(done); });
 }

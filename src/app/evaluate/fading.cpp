@@ -68,9 +68,7 @@ std::vector<HeadSpreads> measure(OpenModel& open, const FadingOptions& options,
       HeadSpreads(static_cast<std::size_t>(open.config.model.num_hidden_layers) * heads));
   model::KvDecoder decoder(open.model, batch, longest, open.arena, 256);
   evaluation::AttentionRows rows(open.model, batch, longest, open.arena);
-  base::ProgressOptions style;
-  style.unit = "tokens";
-  base::Progress progress("evaluate fading", options.sequences * longest, style);
+  base::Progress progress("evaluate fading", options.sequences * longest, {.unit = "tokens"});
   std::vector<std::int32_t> part;
   for (std::int64_t done = 0; done < options.sequences; done += batch) {
     const corpus::Batch tokens = loader.next();

@@ -92,9 +92,7 @@ evaluation::LossStatistics measure(OpenModel& open, const LossOptions& options, 
                                  open.arena);
   evaluation::TokenLosses losses(open.model, activations, open.arena);
   evaluation::LossStatistics statistics(length);
-  base::ProgressOptions progress_options;
-  progress_options.unit = "tokens";
-  base::Progress progress(std::string("evaluate ") + task, sequences * length, progress_options);
+  base::Progress progress(std::string("evaluate ") + task, sequences * length, {.unit = "tokens"});
   const evaluation::TokenBytes bytes = token_bytes(tokenizer);
   for (std::int64_t done = 0; done < sequences; done += batch) {
     statistics.add(losses.next(open.stream, loader), bytes);

@@ -56,15 +56,8 @@ std::int64_t batch_for(const NeedleOptions& options, std::int64_t context) {
 }
 
 corpus::Haystack read_haystack(const NeedleOptions& options, const corpus::Tokenizer& tokenizer) {
-  std::optional<base::Progress> progress;
-  base::ProgressOptions style;
-  style.bytes = true;
-  corpus::Haystack haystack(options.haystack, tokenizer, std::numeric_limits<std::int64_t>::max(),
-                            [&](std::int64_t done, std::int64_t total) {
-                              if (!progress) progress.emplace("reading haystack", total, style);
-                              progress->update(done);
-                            });
-  return haystack;
+  return {options.haystack, tokenizer, std::numeric_limits<std::int64_t>::max(),
+          base::byte_progress("reading haystack")};
 }
 
 const char* name_of(NeedleOutcome outcome) {
@@ -229,9 +222,7 @@ JsonValue run_needle(OpenModel& open, const NeedleOptions& options,
     const corpus::Haystack haystack = read_haystack(options, tokenizer);
     const std::int64_t work = std::accumulate(missing.begin(), missing.end(), std::int64_t{0}) *
                               std::ssize(options.depths) * options.trials;
-    base::ProgressOptions style;
-    style.unit = "tokens";
-    base::Progress progress("evaluate needle", work, style);
+    base::Progress progress("evaluate needle", work, {.unit = "tokens"});
     for (const std::int64_t context : missing) {
       for (const Cell& cell :
            measure_context(open, options, tokenizer, haystack, context, progress)) {
@@ -348,13 +339,11 @@ JsonValue run_attention(OpenModel& open, const NeedleOptions& options) {
   json.add("heads", JsonValue::of(open.config.model.heads()));
   json.add("seed", JsonValue::of(static_cast<std::int64_t>(options.seed)));
   JsonValue groups = JsonValue::array();
-  base::ProgressOptions style;
-  style.unit = "tokens";
   base::Progress progress(
       "evaluate attention",
       std::accumulate(options.contexts.begin(), options.contexts.end(), std::int64_t{0}) *
           options.trials,
-      style);
+      {.unit = "tokens"});
   for (const std::int64_t context : options.contexts) {
     JsonValue group = JsonValue::object();
     group.add("context", JsonValue::of(context));

@@ -4,14 +4,7 @@
 #include <iosfwd>
 #include <string>
 
-namespace CLI {
-class App;
-}
-
 namespace ssmax::app {
-
-/// The subcommand `ssmax inspect FILE_OR_DIR`.
-void add_inspect(CLI::App& app);
 
 /// Prints tables about a safetensors file, a checkpoint's, run's or Hugging Face folder, a token
 /// shard, a folder of prepared data or its manifest, metrics.jsonl or another JSON file.

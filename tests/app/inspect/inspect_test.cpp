@@ -1,4 +1,4 @@
-#include "app/inspect.h"
+#include "app/inspect/inspect.h"
 
 #include <cmath>
 #include <sstream>
