@@ -1,13 +1,16 @@
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "cublasLt.h"
 #include "device/dtype.h"
 #include "kernels/linear/gelu_cpu.h"
+#include "simt/arithmetic.h"
 #include "simt/device_memory.h"
 
-// The matrix products of the emulated device: plain sums in f32 over k in ascending order.
+// The matrix products of the emulated device: plain sums over k in ascending order, in f32, or of
+// bf16 as the matrix units add.
 
 namespace simt = ssmax::simt;
 
@@ -93,6 +96,53 @@ std::vector<float> rows_of(const void* data, const ssmax_simt_layout& layout, bo
     }
   }
   return result;
+}
+
+using simt::kUnitColumns;
+using simt::kUnitDepth;
+
+/// sums (n, m) of left (m, k) and right (n, k).
+void multiply_f32(float* sums, const std::vector<float>& left, const std::vector<float>& right,
+                  std::int64_t m, std::int64_t n, std::int64_t k) {
+#pragma omp parallel for schedule(static)
+  for (std::int64_t j = 0; j < n; ++j) {
+    for (std::int64_t i = 0; i < m; ++i) {
+      const float* x = left.data() + i * k;
+      const float* y = right.data() + j * k;
+      float sum = 0.0F;
+#pragma omp simd reduction(+ : sum)
+      for (std::int64_t p = 0; p < k; ++p) sum += x[p] * y[p];
+      sums[j * m + i] = sum;
+    }
+  }
+}
+
+/// The same of what was bf16.
+void multiply_bf16(float* sums, const std::vector<float>& left, const std::vector<float>& right,
+                   std::int64_t m, std::int64_t n, std::int64_t k) {
+  const std::int64_t steps = (k + kUnitDepth - 1) / kUnitDepth;
+#pragma omp parallel for schedule(static)
+  for (std::int64_t first = 0; first < n; first += kUnitColumns) {
+    const auto columns = static_cast<int>(std::min<std::int64_t>(kUnitColumns, n - first));
+    using Block = float[kUnitDepth][kUnitColumns];
+    const auto blocks = std::make_unique<Block[]>(static_cast<std::size_t>(steps));  // zeros
+    for (int column = 0; column < columns; ++column) {
+      for (std::int64_t p = 0; p < k; ++p) {
+        blocks[static_cast<std::size_t>(p / kUnitDepth)][p % kUnitDepth][column] =
+            right[static_cast<std::size_t>((first + column) * k + p)];
+      }
+    }
+    for (std::int64_t i = 0; i < m; ++i) {
+      float c[kUnitColumns] = {};
+      for (std::int64_t step = 0; step < steps; ++step) {
+        float a[kUnitDepth] = {};
+        const float* from = left.data() + i * k + step * kUnitDepth;
+        std::copy_n(from, std::min<std::int64_t>(kUnitDepth, k - step * kUnitDepth), a);
+        simt::add_products(c, a, blocks[static_cast<std::size_t>(step)]);
+      }
+      for (int column = 0; column < columns; ++column) sums[(first + column) * m + i] = c[column];
+    }
+  }
 }
 
 /// Sets an attribute from the bytes of its value.
@@ -324,14 +374,13 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t /*handle*/, cublasLtMatmulDesc_t 
     const simt::OpenDeviceMemory open;
     const std::vector<float> left = rows_of(a, left_layout, !a_plain);   // (m, k)
     const std::vector<float> right = rows_of(b, right_layout, b_plain);  // (n, k)
+    std::vector<float> sums(static_cast<std::size_t>(m * n));
+    const auto multiply = left_layout.type == CUDA_R_16BF ? &multiply_bf16 : &multiply_f32;
+    multiply(sums.data(), left, right, m, n, k);
 #pragma omp parallel for schedule(static)
     for (std::int64_t j = 0; j < n; ++j) {
       for (std::int64_t i = 0; i < m; ++i) {
-        const float* x = left.data() + i * k;
-        const float* y = right.data() + j * k;
-        float sum = 0.0F;
-#pragma omp simd reduction(+ : sum)
-        for (std::int64_t p = 0; p < k; ++p) sum += x[p] * y[p];
+        float sum = sums[static_cast<std::size_t>(j * m + i)];
         const std::int64_t at = j * out_layout.leading + i;
         const std::int64_t aux_at = j * product.aux_leading + i;
         sum *= scale;

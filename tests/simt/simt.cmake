@@ -3,9 +3,9 @@
 
 set(simt ${CMAKE_SOURCE_DIR}/tests/simt)
 
-add_library(simt_engine STATIC ${simt}/engine.cpp ${simt}/fiber.cpp ${simt}/device_memory.cpp
-            ${simt}/ranges.cpp ${simt}/runtime.cpp ${simt}/blas.cpp ${simt}/traffic.cpp
-            ${simt}/warpgroup.cpp)
+add_library(simt_engine STATIC ${simt}/arithmetic.cpp ${simt}/engine.cpp ${simt}/fiber.cpp
+            ${simt}/device_memory.cpp ${simt}/ranges.cpp ${simt}/runtime.cpp ${simt}/blas.cpp
+            ${simt}/traffic.cpp ${simt}/warpgroup.cpp)
 target_include_directories(simt_engine BEFORE PUBLIC ${simt}/include PRIVATE ${simt})
 target_link_libraries(simt_engine PUBLIC ssmax_options base OpenMP::OpenMP_CXX)
 

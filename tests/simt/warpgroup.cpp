@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "simt/device_memory.h"
+#include "simt/arithmetic.h"
 
 namespace ssmax::simt {
 
@@ -192,29 +192,39 @@ void multiply(const std::array<Product*, kWarpSize>& lanes,
               const WarpgroupState& shared) {
   const AsyncProduct& what = lanes[0]->what;
   const auto columns = static_cast<std::size_t>(what.columns);
-  float a[16][kProductDepth];
+  constexpr std::size_t kDepth = kUnitDepth;
+  constexpr std::size_t kSteps = kProductDepth / kDepth;
+  float a[16][kSteps][kDepth];
   for (std::size_t lane = 0; lane < kWarpSize; ++lane) {
     for (std::size_t i = 0; i < 4; ++i) {
       const std::size_t row = lane / 4 + 8 * (i % 2);
-      const std::size_t k = 2 * (lane % 4) + 8 * (i / 2);
+      const std::size_t k = 2 * (lane % 4);
       for (std::size_t j = 0; j < 2; ++j) {
-        a[row][k + j] = what.registers != nullptr ? half_of(lanes[lane]->registers[i], j == 1)
-                                                  : shared.element(what.a, warp_row + row, k + j);
+        a[row][i / 2][k + j] =
+            what.registers != nullptr
+                ? half_of(lanes[lane]->registers[i], j == 1)
+                : shared.element(what.a, warp_row + row, kDepth * (i / 2) + k + j);
       }
     }
   }
-  for (std::size_t n = 0; n < columns; ++n) {
-    float b[kProductDepth];
-    for (std::size_t k = 0; k < kProductDepth; ++k) b[k] = shared.element(what.b, n, k);
-    for (std::size_t row = 0; row < 16; ++row) {
-      const std::size_t lane = row % 8 * 4 + n % 8 / 2;
-      float& c =
-          threads[lane]->sums.at(lanes[lane]->what.c).values[n / 8 * 4 + row / 8 * 2 + n % 2];
-      double sum = what.adds ? static_cast<double>(c) : 0.0;
-      for (std::size_t k = 0; k < kProductDepth; ++k) {
-        sum += static_cast<double>(a[row][k]) * static_cast<double>(b[k]);
+  for (std::size_t first = 0; first < columns; first += kUnitColumns) {
+    float b[kSteps][kDepth][kUnitColumns];
+    for (std::size_t k = 0; k < kProductDepth; ++k) {
+      for (std::size_t n = 0; n < kUnitColumns; ++n) {
+        b[k / kDepth][k % kDepth][n] = shared.element(what.b, first + n, k);
       }
-      c = static_cast<float>(sum);
+    }
+    for (std::size_t row = 0; row < 16; ++row) {
+      const auto place = [&](std::size_t n) -> float& {
+        const std::size_t lane = row % 8 * 4 + n / 2;
+        return threads[lane]
+            ->sums.at(lanes[lane]->what.c)
+            .values[first / 8 * 4 + row / 8 * 2 + n % 2];
+      };
+      float c[kUnitColumns];
+      for (std::size_t n = 0; n < kUnitColumns; ++n) c[n] = what.adds ? place(n) : 0.0F;
+      for (std::size_t step = 0; step < kSteps; ++step) add_products(c, a[row][step], b[step]);
+      for (std::size_t n = 0; n < kUnitColumns; ++n) place(n) = c[n];
     }
   }
 }

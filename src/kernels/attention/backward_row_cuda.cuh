@@ -77,6 +77,9 @@ struct BackwardArguments {
     for (int i = 0; i < W::kRowValues; ++i) row.values[i] = saved[index * W::kRowValues + i];
     const auto known = weighting.load(row.values, visible.count);
     row.shift2 = known.shift * kLog2E;
+    if constexpr (requires { W::settle_alone(row.values); }) {
+      if (visible.count == 1) W::settle_alone(row.values);
+    }
     if constexpr (W::kFixesExtremes) {
       row.ends.argmin = end_key(visible, known.argmin);
       row.ends.argmax = end_key(visible, known.argmax);

@@ -45,6 +45,8 @@ struct ExtremeGradients {
 ///   finish(statistic, head, n)     the row; its shift is statistic.max if there is one
 ///   save(row, values), load(values, n)   a loaded row may have another shift
 ///   weight(row, x, e), slope(row, x, e), pull(row, x, e)
+///   settle_alone(values)           optional: the saved values of a row of one key, but for its
+///                                  shift, as others under which the terms of that key cancel
 ///   head_constant()                the head parameter when it is not learned
 ///   head_gradient(row, D, head)    gradient of the head parameter from one row
 ///   fix_up(row, D, r)              with r = sum of dx without the fix-up; lands on row.argmin and

@@ -54,6 +54,13 @@ struct Weighting {
   HD Row<Real> load(const Real* values, std::int64_t /*n*/) const {
     return {values[0], values[1], std::exp(-values[0])};
   }
+  /// Its weight is 1 or 0 and has no slope. From 1 / S, which has no bound there, that would be
+  /// what is left of the difference of two exponentials that other functions found in the forward.
+  template <class Real>
+  HD static void settle_alone(Real* values) {
+    values[0] = std::numeric_limits<Real>::infinity();  // origin 0
+    values[1] = Real{1};
+  }
   template <class Real>
   HD static Real weight(const Row<Real>& row, Real x, Real e) {
     return x > 0 ? (e - row.origin) * row.factor : Real{0};
