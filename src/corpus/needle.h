@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -7,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/field.h"
 #include "corpus/tokenizer.h"
 
 namespace ssmax::corpus {
@@ -24,6 +26,10 @@ struct Needle {
 
 /// Training and test share neither a city nor a number.
 enum class NeedleSplit : std::uint8_t { train, test };
+constexpr auto enum_names(NeedleSplit) {
+  return std::to_array<base::EnumName<NeedleSplit>>(
+      {{NeedleSplit::train, "train"}, {NeedleSplit::test, "test"}});
+}
 std::span<const std::string_view> needle_cities(NeedleSplit split);
 NeedleSplit split_of_number(std::int64_t number);
 

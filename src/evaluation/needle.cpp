@@ -1,6 +1,7 @@
 #include "evaluation/needle.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace ssmax::evaluation {
 
@@ -36,6 +37,15 @@ NeedleOutcome judge(const corpus::Needle& needle, std::string_view answer) {
     return NeedleOutcome::exact;
   }
   return answer.starts_with(digits.front()) ? NeedleOutcome::first_digit : NeedleOutcome::wrong;
+}
+
+std::pair<double, double> wilson_interval(std::int64_t hits, std::int64_t trials) {
+  const double z = 1.959964;
+  const auto n = static_cast<double>(trials);
+  const double p = static_cast<double>(hits) / n;
+  const double middle = (p + z * z / (2 * n)) / (1 + z * z / n);
+  const double reach = z * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n);
+  return {std::max(0.0, middle - reach), std::min(1.0, middle + reach)};
 }
 
 corpus::Needle needle_of(const NeedleTrials& trials, std::int64_t trial, std::int64_t depth_index) {

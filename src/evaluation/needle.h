@@ -1,11 +1,14 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "base/field.h"
 #include "corpus/haystack.h"
 #include "corpus/needle.h"
 #include "model/generation.h"
@@ -17,9 +20,18 @@ using device::Stream;
 /// Needle in a haystack: what a model answers when it is asked for a number that stands somewhere
 /// in its context.
 enum class NeedleOutcome : std::uint8_t { exact, first_digit, wrong };
+constexpr auto enum_names(NeedleOutcome) {
+  return std::to_array<base::EnumName<NeedleOutcome>>({{NeedleOutcome::exact, "exact"},
+                                                       {NeedleOutcome::first_digit, "first_digit"},
+                                                       {NeedleOutcome::wrong, "wrong"}});
+}
 
 /// exact: the digits and no digit after them; white space in front does not count.
 NeedleOutcome judge(const corpus::Needle& needle, std::string_view answer);
+
+/// 95 % interval of the share hits / trials (Wilson, "Probable inference, the law of succession,
+/// and statistical inference", 1927).
+std::pair<double, double> wilson_interval(std::int64_t hits, std::int64_t trials);
 
 /// Which needles and texts a trial has, as a pure function of these and the trial's number. All
 /// depths of a trial share the text, so that what stands before the needle is computed once.

@@ -13,6 +13,17 @@
 namespace ssmax::evaluation {
 namespace {
 
+TEST(Needle, WilsonIntervalsAreTheKnownOnes) {
+  // Tables of the interval: 8 of 10, none of 20, all of 20.
+  const auto [low, high] = wilson_interval(8, 10);
+  EXPECT_NEAR(low, 0.4902, 5e-5);
+  EXPECT_NEAR(high, 0.9433, 5e-5);
+  EXPECT_NEAR(wilson_interval(0, 20).first, 0.0, 1e-15);
+  EXPECT_NEAR(wilson_interval(0, 20).second, 0.1611, 5e-5);
+  EXPECT_NEAR(wilson_interval(20, 20).first, 0.8389, 5e-5);
+  EXPECT_NEAR(wilson_interval(20, 20).second, 1.0, 1e-15);
+}
+
 TEST(Needle, AnswersAreJudgedByTheirDigits) {
   const corpus::Needle needle{"Tokyo", 8106422};
   EXPECT_EQ(needle.answer(), " 8106422.");

@@ -117,6 +117,12 @@ void evaluate_each(const Evaluation& evaluation, const ResultFile& result, const
   }
 }
 
+std::int64_t even_batch(std::int64_t count, std::int64_t most) {
+  std::int64_t batch = std::clamp(most, std::int64_t{1}, count);
+  while (count % batch != 0) --batch;
+  return batch;
+}
+
 base::JsonValue result_of(const char* task, const OpenModel& open) {
   using base::JsonValue;
   JsonValue json = JsonValue::object();
@@ -149,8 +155,10 @@ void add_evaluate(CLI::App& program) {
       ->required();
   command->require_subcommand(0, 1);
   add_loss_tasks(*command, evaluation);
-  add_needle_tasks(*command, evaluation);
-  add_normalizer_tasks(*command, evaluation);
+  add_needle_task(*command, evaluation);
+  add_attention_task(*command, evaluation);
+  add_fading_task(*command, evaluation);
+  add_learned_length_task(*command, evaluation);
   add_choice_tasks(*command, evaluation);
   add_logits_task(*command, evaluation);
   for (CLI::App* task : command->get_subcommands({})) {

@@ -33,14 +33,19 @@ using Measure =
     std::function<base::JsonValue(OpenModel& open, const std::filesystem::path& result_file)>;
 void evaluate_each(const Evaluation& evaluation, const ResultFile& result, const Measure& measure);
 
+/// The largest divisor of `count` up to `most`, so that all batches are full; at least 1.
+std::int64_t even_batch(std::int64_t count, std::int64_t most);
+
 /// The members every result begins with.
 base::JsonValue result_of(const char* task, const OpenModel& open);
 base::JsonValue json_list(const std::vector<double>& values);
 
 /// One per file of this folder: adds its tasks.
 void add_loss_tasks(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation);
-void add_needle_tasks(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation);
-void add_normalizer_tasks(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation);
+void add_needle_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation);
+void add_attention_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation);
+void add_fading_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation);
+void add_learned_length_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation);
 void add_choice_tasks(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation);
 void add_logits_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation);
 

@@ -5,9 +5,7 @@
 #include "app/evaluate/evaluate.h"
 #include "base/progress.h"
 #include "corpus/loader.h"
-#include "device/to_host.h"
 #include "evaluation/attention_rows.h"
-#include "evaluation/log_fit.h"
 #include "model/generation.h"
 
 namespace ssmax::app {
@@ -59,8 +57,7 @@ corpus::Loader open_data(const OpenModel& open, const FadingOptions& options, st
 std::vector<HeadSpreads> measure(OpenModel& open, const FadingOptions& options,
                                  const std::vector<std::int64_t>& lengths) {
   const std::int64_t longest = lengths.back();
-  std::int64_t batch = std::clamp(kTokensAtOnce / longest, std::int64_t{1}, options.sequences);
-  while (options.sequences % batch != 0) --batch;
+  const std::int64_t batch = even_batch(options.sequences, kTokensAtOnce / longest);
   corpus::Loader loader = open_data(open, options, longest, batch);
   const auto heads = static_cast<std::size_t>(open.config.model.heads());
   std::vector<HeadSpreads> spreads(
@@ -142,40 +139,9 @@ JsonValue run_fading(OpenModel& open, const FadingOptions& options) {
   return json;
 }
 
-/// p_n of a model with the normalizer learned_length.
-std::vector<double> length_scale_of(OpenModel& open) {
-  const params::ParameterSet& set = open.model.parameters();
-  const int index = set.find("model.normalizer.length_scale");
-  if (index < 0) {
-    throw base::Error(
-        base::ErrorKind::usage,
-        open.config.name + " has no learned p_n; it needs model.normalizer.kind=learned_length");
-  }
-  return device::to_host(open.stream, set.master(index));
-}
-
-JsonValue run_learned_length(OpenModel& open) {
-  const std::vector<double> table = length_scale_of(open);
-  const evaluation::LogFitReport fit = evaluation::fit_log(table);
-  std::printf(
-      "p_n = (%.5f +- %.5f) ln n + (%.5f +- %.5f), R^2 %.6f, root mean square error %.5f, "
-      "n = 1 .. %zu\n",
-      fit.slope, fit.slope_error, fit.offset, fit.offset_error, fit.r_squared, fit.root_mean_square,
-      table.size());
-  JsonValue json = result_of("learned-length", open);
-  json.add("a1", JsonValue::of(fit.slope));
-  json.add("a1_standard_error", JsonValue::of(fit.slope_error));
-  json.add("a2", JsonValue::of(fit.offset));
-  json.add("a2_standard_error", JsonValue::of(fit.offset_error));
-  json.add("r_squared", JsonValue::of(fit.r_squared));
-  json.add("root_mean_square_error", JsonValue::of(fit.root_mean_square));
-  json.add("p", json_list(table));
-  return json;
-}
-
 }  // namespace
 
-void add_normalizer_tasks(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation) {
+void add_fading_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation) {
   auto* fading = evaluate.add_subcommand(
       "fading", "How far attention spreads out as the number of keys n grows");
   fading->allow_extras();
@@ -196,20 +162,6 @@ void add_normalizer_tasks(CLI::App& evaluate, const std::shared_ptr<Evaluation>&
   fading->callback([evaluation, options] {
     evaluate_each(*evaluation, options->result, [&](OpenModel& open, const std::filesystem::path&) {
       return run_fading(open, *options);
-    });
-  });
-
-  auto* length =
-      evaluate.add_subcommand("learned-length", "The learned p_n, and a1 ln n + a2 fitted to it");
-  length->allow_extras();
-  length->footer(
-      "Least squares over n = 1 .. the length of the table, every n with equal weight. The errors\n"
-      "are those of independent residuals, which p_n of neighboring n are not quite.");
-  auto result = std::make_shared<ResultFile>();
-  result->add_to(*length);
-  length->callback([evaluation, result] {
-    evaluate_each(*evaluation, *result, [](OpenModel& open, const std::filesystem::path&) {
-      return run_learned_length(open);
     });
   });
 }

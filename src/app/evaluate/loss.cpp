@@ -44,13 +44,6 @@ corpus::Loader open_data(const OpenModel& open, const LossOptions& options, std:
       corpus::sequential_loader(data, files, open.config.model.vocab_size, batch));
 }
 
-/// The largest divisor of `sequences` that keeps a forward pass near kRows rows.
-std::int64_t batch_for(std::int64_t sequences, std::int64_t length) {
-  std::int64_t batch = std::clamp(kRows / length, std::int64_t{1}, sequences);
-  while (sequences % batch != 0) --batch;
-  return batch;
-}
-
 evaluation::TokenBytes token_bytes(const std::optional<corpus::Tokenizer>& tokenizer) {
   if (!tokenizer) return {};
   std::vector<std::int64_t> bytes;
@@ -72,7 +65,7 @@ evaluation::LossStatistics measure(OpenModel& open, const LossOptions& options, 
                                    std::int64_t length) {
   std::int64_t sequences = options.sequences;
   if (sequences == 0) sequences = open_data(open, options, length, 1).samples();
-  const std::int64_t batch = batch_for(sequences, length);
+  const std::int64_t batch = even_batch(sequences, kRows / length);
   corpus::Loader loader = open_data(open, options, length, batch);
   if (loader.samples() < sequences) {
     throw base::Error(base::ErrorKind::data, "the data holds " + std::to_string(loader.samples()) +

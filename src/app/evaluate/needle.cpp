@@ -1,21 +1,15 @@
 #include "evaluation/needle.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
-#include <limits>
 #include <numeric>
-#include <optional>
-#include <span>
 
-#include "app/evaluate/evaluate.h"
+#include "app/evaluate/needle_options.h"
 #include "base/durable_file.h"
-#include "base/format.h"
 #include "base/progress.h"
 #include "base/read_file.h"
 #include "base/strict_json.h"
 #include "base/text.h"
-#include "evaluation/attention_rows.h"
 
 namespace ssmax::app {
 
@@ -25,52 +19,9 @@ using base::JsonValue;
 using evaluation::NeedleOutcome;
 using evaluation::NeedleQuestion;
 
-/// What both tasks need.
-struct NeedleOptions {
-  std::vector<std::string> haystack;
-  std::string tokenizer;
-  ResultFile result;
-  std::vector<std::int64_t> contexts;
+struct SearchOptions : NeedleOptions {
   std::vector<double> depths = {0.0, 0.25, 0.5, 0.75, 1.0};
-  std::int64_t trials = 20;
-  std::int64_t batch = 0;
-  std::uint64_t seed = 1;
-  std::string split = "test";
-  std::string city;
-  std::int64_t number = 0;
-  bool random_depth = false;
-
-  corpus::NeedleSplit needles() const {
-    return split == "test" ? corpus::NeedleSplit::test : corpus::NeedleSplit::train;
-  }
 };
-
-/// Tokens of all contexts that are read side by side: enough to keep the matmuls busy.
-constexpr std::int64_t kTokensAtOnce = 65536;
-
-std::int64_t batch_for(const NeedleOptions& options, std::int64_t context) {
-  const std::int64_t wanted = options.batch > 0 ? options.batch : kTokensAtOnce / context;
-  std::int64_t batch = std::clamp(wanted, std::int64_t{1}, options.trials);
-  while (options.trials % batch != 0) --batch;
-  return batch;
-}
-
-corpus::Haystack read_haystack(const NeedleOptions& options, const corpus::Tokenizer& tokenizer) {
-  return {options.haystack, tokenizer, std::numeric_limits<std::int64_t>::max(),
-          base::byte_progress("reading haystack")};
-}
-
-const char* name_of(NeedleOutcome outcome) {
-  switch (outcome) {
-    case NeedleOutcome::exact:
-      return "exact";
-    case NeedleOutcome::first_digit:
-      return "first_digit";
-    case NeedleOutcome::wrong:
-      return "wrong";
-  }
-  return "";
-}
 
 /// One square of the heat map.
 struct Cell {
@@ -84,19 +35,9 @@ struct Cell {
   double accuracy() const { return static_cast<double>(exact) / static_cast<double>(trials); }
 };
 
-/// Wilson's 95 % interval of a share.
-std::pair<double, double> wilson(std::int64_t hits, std::int64_t trials) {
-  const double z = 1.959964;
-  const auto n = static_cast<double>(trials);
-  const double p = static_cast<double>(hits) / n;
-  const double middle = (p + z * z / (2 * n)) / (1 + z * z / n);
-  const double reach = z * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n);
-  return {std::max(0.0, middle - reach), std::min(1.0, middle + reach)};
-}
-
 JsonValue json_of(const Cell& cell) {
   const auto n = static_cast<double>(cell.trials);
-  const auto [low, high] = wilson(cell.exact, cell.trials);
+  const auto [low, high] = evaluation::wilson_interval(cell.exact, cell.trials);
   JsonValue json = JsonValue::object();
   json.add("context", JsonValue::of(cell.context));
   json.add("depth", JsonValue::of(cell.depth));
@@ -111,19 +52,16 @@ JsonValue json_of(const Cell& cell) {
   return json;
 }
 
-/// Text of a model for a JSON file, which must be UTF-8.
-std::string readable(const std::string& text) { return base::printable(text); }
-
 /// All depths of one context size, the deepest first: a shallower needle leaves the beginning of
 /// the text as it was.
-std::vector<Cell> measure_context(OpenModel& open, const NeedleOptions& options,
+std::vector<Cell> measure_context(OpenModel& open, const SearchOptions& options,
                                   const corpus::Tokenizer& tokenizer,
                                   const corpus::Haystack& haystack, std::int64_t context,
                                   base::Progress& progress) {
   constexpr std::size_t kSamples = 3;
   const evaluation::NeedleTrials trials{options.needles(), options.seed, context};
   const corpus::NeedleWriter writer(tokenizer);
-  const std::int64_t batch = batch_for(options, context);
+  const std::int64_t batch = options.batch_for(context);
   device::Arena arena(open.arena.device());
   evaluation::NeedleReader reader(open.model, tokenizer, batch, context, arena);
   std::vector<Cell> cells;
@@ -145,7 +83,7 @@ std::vector<Cell> measure_context(OpenModel& open, const NeedleOptions& options,
         cell.exact += outcome == NeedleOutcome::exact ? 1 : 0;
         cell.first_digit += outcome != NeedleOutcome::wrong ? 1 : 0;
         if (cell.samples.size() < kSamples) {
-          cell.samples.push_back(questions[i].needle.digits() + ":" + readable(answers[i]));
+          cell.samples.push_back(questions[i].needle.digits() + ":" + base::printable(answers[i]));
         }
       }
     }
@@ -153,7 +91,7 @@ std::vector<Cell> measure_context(OpenModel& open, const NeedleOptions& options,
   return cells;
 }
 
-JsonValue needle_settings(const NeedleOptions& options, const OpenModel& open) {
+JsonValue needle_settings(const SearchOptions& options, const OpenModel& open) {
   JsonValue json = result_of("needle", open);
   json.add("trials", JsonValue::of(options.trials));
   json.add("seed", JsonValue::of(static_cast<std::int64_t>(options.seed)));
@@ -189,7 +127,7 @@ bool has_context(const JsonValue& cells, std::int64_t context) {
   });
 }
 
-void print_grid(const JsonValue& cells, const NeedleOptions& options) {
+void print_grid(const JsonValue& cells, const SearchOptions& options) {
   std::printf("exact matches in %%, %lld trials a cell\n%10s",
               static_cast<long long>(options.trials), "context");
   for (const double depth : options.depths) std::printf(" %6.0f%%", 100 * depth);
@@ -207,7 +145,7 @@ void print_grid(const JsonValue& cells, const NeedleOptions& options) {
   }
 }
 
-JsonValue run_needle(OpenModel& open, const NeedleOptions& options,
+JsonValue run_needle(OpenModel& open, const SearchOptions& options,
                      const std::filesystem::path& file) {
   const corpus::Tokenizer tokenizer = need_tokenizer(options.tokenizer, open);
   const JsonValue settings = needle_settings(options, open);
@@ -219,7 +157,7 @@ JsonValue run_needle(OpenModel& open, const NeedleOptions& options,
   JsonValue json = settings;
   json.add("cells", cells);
   if (!missing.empty()) {
-    const corpus::Haystack haystack = read_haystack(options, tokenizer);
+    const corpus::Haystack haystack = options.read_haystack(tokenizer);
     const std::int64_t work = std::accumulate(missing.begin(), missing.end(), std::int64_t{0}) *
                               std::ssize(options.depths) * options.trials;
     base::Progress progress("evaluate needle", work, {.unit = "tokens"});
@@ -236,157 +174,12 @@ JsonValue run_needle(OpenModel& open, const NeedleOptions& options,
   return json;
 }
 
-/// Scores of every head in one trial: weight of the answering position on the needle.
-struct HeadScores {
-  std::vector<double> needle;  // (layers * H)
-  std::vector<double> digits;
-};
-
-JsonValue json_of(const NeedleQuestion& question, const std::string& answer,
-                  const HeadScores& scores) {
-  JsonValue json = JsonValue::object();
-  json.add("city", JsonValue::of(question.needle.city));
-  json.add("number", JsonValue::of(question.needle.number));
-  json.add("depth", JsonValue::of(question.depth));
-  json.add("answer", JsonValue::of(readable(answer)));
-  json.add("outcome", JsonValue::of(name_of(evaluation::judge(question.needle, answer))));
-  json.add("needle", json_list(scores.needle));
-  json.add("digits", json_list(scores.digits));
-  return json;
-}
-
-corpus::Needle needle_for(const NeedleOptions& options, const evaluation::NeedleTrials& trials,
-                          std::int64_t trial) {
-  corpus::Needle needle = evaluation::needle_of(trials, trial, 0);
-  if (!options.city.empty()) needle.city = options.city;
-  if (options.number != 0) needle.number = options.number;
-  return needle;
-}
-
-double depth_of(const NeedleOptions& options, std::int64_t trial) {
-  if (!options.random_depth) return options.depths.front();
-  return corpus::random_depth(options.seed, static_cast<std::uint64_t>(trial));
-}
-
-/// Scores of all heads, block after block, of every question of a batch.
-class ScoreCollector {
- public:
-  explicit ScoreCollector(std::span<const NeedleQuestion> questions)
-      : questions_(questions), scores_(questions.size()) {}
-
-  void see(const evaluation::AttentionRow& row) {
-    for (std::size_t b = 0; b < questions_.size(); ++b) {
-      const corpus::NeedlePrompt& prompt = questions_[b].prompt;
-      for (std::int64_t h = 0; h < row.heads; ++h) {
-        const auto weights = row.of(static_cast<std::int64_t>(b), h);
-        scores_[b].needle.push_back(evaluation::weight_on(weights, prompt.needle));
-        scores_[b].digits.push_back(evaluation::weight_on(weights, prompt.digits));
-      }
-    }
-  }
-  const std::vector<HeadScores>& scores() const { return scores_; }
-
- private:
-  std::span<const NeedleQuestion> questions_;
-  std::vector<HeadScores> scores_;
-};
-
-/// All trials of one context size, as a list.
-JsonValue attention_trials(OpenModel& open, const NeedleOptions& options,
-                           const corpus::Tokenizer& tokenizer, const corpus::Haystack& haystack,
-                           std::int64_t context, base::Progress& progress) {
-  const corpus::NeedleWriter writer(tokenizer);
-  const evaluation::NeedleTrials trials{options.needles(), options.seed, context};
-  const std::int64_t batch = batch_for(options, context);
-  device::Arena arena(open.arena.device());
-  evaluation::NeedleReader reader(open.model, tokenizer, batch, context, arena);
-  evaluation::AttentionRows rows(open.model, batch, context, arena);
-  JsonValue list = JsonValue::array();
-  std::int64_t exact = 0;
-  double top = 0.0;
-  for (std::int64_t first = 0; first < options.trials; first += batch) {
-    std::vector<NeedleQuestion> questions;
-    for (std::int64_t trial = first; trial < first + batch; ++trial) {
-      questions.push_back(evaluation::ask(writer, haystack, trials, trial, depth_of(options, trial),
-                                          needle_for(options, trials, trial)));
-    }
-    ScoreCollector collector(questions);
-    const std::vector<std::string> answers = reader.answer(
-        open.stream, questions,
-        rows.visitor(open.stream, [&](const evaluation::AttentionRow& row) { collector.see(row); }),
-        [&](std::int64_t positions) { progress.advance(batch * positions); });
-    for (std::size_t b = 0; b < questions.size(); ++b) {
-      const HeadScores& scores = collector.scores()[b];
-      const NeedleOutcome outcome = evaluation::judge(questions[b].needle, answers[b]);
-      exact += outcome == NeedleOutcome::exact ? 1 : 0;
-      top += *std::ranges::max_element(scores.needle);
-      list.items.push_back(json_of(questions[b], answers[b], scores));
-    }
-  }
-  std::printf(
-      "context %lld: %lld of %lld answers exact; largest needle score of a head %.4f in "
-      "the mean over trials\n",
-      static_cast<long long>(context), static_cast<long long>(exact),
-      static_cast<long long>(options.trials), top / static_cast<double>(options.trials));
-  return list;
-}
-
-JsonValue run_attention(OpenModel& open, const NeedleOptions& options) {
-  const corpus::Tokenizer tokenizer = need_tokenizer(options.tokenizer, open);
-  const corpus::Haystack haystack = read_haystack(options, tokenizer);
-  JsonValue json = result_of("attention", open);
-  json.add("layers", JsonValue::of(open.config.model.num_hidden_layers));
-  json.add("heads", JsonValue::of(open.config.model.heads()));
-  json.add("seed", JsonValue::of(static_cast<std::int64_t>(options.seed)));
-  JsonValue groups = JsonValue::array();
-  base::Progress progress(
-      "evaluate attention",
-      std::accumulate(options.contexts.begin(), options.contexts.end(), std::int64_t{0}) *
-          options.trials,
-      {.unit = "tokens"});
-  for (const std::int64_t context : options.contexts) {
-    JsonValue group = JsonValue::object();
-    group.add("context", JsonValue::of(context));
-    group.add("trials", attention_trials(open, options, tokenizer, haystack, context, progress));
-    groups.items.push_back(std::move(group));
-  }
-  json.add("contexts", std::move(groups));
-  return json;
-}
-
-void add_common(CLI::App& task, NeedleOptions& options) {
-  task.allow_extras();
-  task.add_option("--haystack", options.haystack,
-                  "Long texts: files, JSON Lines, folders, globs; each trial takes a part of one "
-                  "document")
-      ->required();
-  task.add_option("--contexts", options.contexts, "Tokens of the prompt, several in turn")
-      ->required()
-      ->delimiter(',')
-      ->check(positive_number());
-  task.add_option("--trials", options.trials, "Trials of every cell")
-      ->capture_default_str()
-      ->check(positive_number());
-  task.add_option("--batch", options.batch, "Trials side by side; 0 = by the context's size")
-      ->capture_default_str()
-      ->check(non_negative_number());
-  task.add_option("--seed", options.seed, "Of needles and texts")
-      ->check(non_negative_number())
-      ->capture_default_str();
-  task.add_option("--needles", options.split, "Cities and numbers: those of training, or others")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"test", "train"}));
-  task.add_option("--tokenizer", options.tokenizer,
-                  "bytes, a folder or a tokenizer.json; default the one beside the shards");
-  options.result.add_to(task);
-}
-
 }  // namespace
 
-void add_needle_tasks(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation) {
+void add_needle_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation) {
   auto* needle = evaluate.add_subcommand("needle", "Find a number hidden in a long text");
-  auto options = std::make_shared<NeedleOptions>();
-  add_common(*needle, *options);
+  auto options = std::make_shared<SearchOptions>();
+  options->add_to(*needle);
   needle
       ->add_option("--depths", options->depths,
                    "Where the needle stands: 0 the beginning, 1 the end")
@@ -405,28 +198,6 @@ void add_needle_tasks(CLI::App& evaluate, const std::shared_ptr<Evaluation>& eva
                   [&](OpenModel& open, const std::filesystem::path& file) {
                     return run_needle(open, *options, file);
                   });
-  });
-
-  auto* attention = evaluate.add_subcommand(
-      "attention", "The attention that each head pays to the needle when it is asked for");
-  options = std::make_shared<NeedleOptions>();
-  options->depths = {};
-  options->trials = 100;
-  add_common(*attention, *options);
-  attention->add_option("--depth", options->depths, "Where the needle stands; default at random")
-      ->expected(1)
-      ->check(CLI::Range(0.0, 1.0));
-  attention->add_option("--city", options->city, "Always this city");
-  attention->add_option("--number", options->number, "Always this number")
-      ->check(CLI::Range(1000000, 9999999));
-  attention->footer(
-      "Score of a head: the weight that the last token of the prompt puts on the needle, over the\n"
-      "whole sentence and over its digits. Weights of some normalizers do not sum to one.");
-  attention->callback([evaluation, options] {
-    options->random_depth = options->depths.empty();
-    evaluate_each(*evaluation, options->result, [&](OpenModel& open, const std::filesystem::path&) {
-      return run_attention(open, *options);
-    });
   });
 }
 

@@ -1,0 +1,52 @@
+#include "app/evaluate/needle_options.h"
+
+#include <limits>
+
+#include "base/progress.h"
+
+namespace ssmax::app {
+
+namespace {
+
+/// Tokens of all contexts that are read side by side: enough to keep the matmuls busy.
+constexpr std::int64_t kTokensAtOnce = 65536;
+
+}  // namespace
+
+void NeedleOptions::add_to(CLI::App& task) {
+  task.allow_extras();
+  task.add_option("--haystack", haystack,
+                  "Long texts: files, JSON Lines, folders, globs; each trial takes a part of one "
+                  "document")
+      ->required();
+  task.add_option("--contexts", contexts, "Tokens of the prompt, several in turn")
+      ->required()
+      ->delimiter(',')
+      ->check(positive_number());
+  task.add_option("--trials", trials, "Trials of every cell")
+      ->capture_default_str()
+      ->check(positive_number());
+  task.add_option("--batch", batch, "Trials side by side; 0 = by the context's size")
+      ->capture_default_str()
+      ->check(non_negative_number());
+  task.add_option("--seed", seed, "Of needles and texts")
+      ->check(non_negative_number())
+      ->capture_default_str();
+  task.add_option("--needles", split, "Cities and numbers: those of training, or others")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"test", "train"}));
+  task.add_option("--tokenizer", tokenizer,
+                  "bytes, a folder or a tokenizer.json; default the one beside the shards");
+  result.add_to(task);
+}
+
+std::int64_t NeedleOptions::batch_for(std::int64_t context) const {
+  return even_batch(trials, batch > 0 ? batch : kTokensAtOnce / context);
+}
+
+corpus::Haystack NeedleOptions::read_haystack(const corpus::Tokenizer& from) const {
+  return {haystack, from, std::numeric_limits<std::int64_t>::max(),
+          base::byte_progress("reading haystack")};
+}
+
+}  // namespace ssmax::app

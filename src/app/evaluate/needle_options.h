@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "app/evaluate/evaluate.h"
+#include "corpus/haystack.h"
+#include "corpus/needle.h"
+
+namespace ssmax::app {
+
+/// What the tasks `needle` and `attention` have in common.
+struct NeedleOptions {
+  std::vector<std::string> haystack;
+  std::string tokenizer;
+  ResultFile result;
+  std::vector<std::int64_t> contexts;
+  std::int64_t trials = 20;
+  std::int64_t batch = 0;
+  std::uint64_t seed = 1;
+  std::string split{base::enum_name(corpus::NeedleSplit::test)};
+
+  void add_to(CLI::App& task);
+
+  corpus::NeedleSplit needles() const { return *base::enum_from_name<corpus::NeedleSplit>(split); }
+  /// Trials of a context size that are read side by side.
+  std::int64_t batch_for(std::int64_t context) const;
+  /// With a progress line.
+  corpus::Haystack read_haystack(const corpus::Tokenizer& from) const;
+};
+
+}  // namespace ssmax::app
