@@ -9,10 +9,8 @@ Needs the Python standard library only.
 """
 
 import argparse
-import array
 import json
 import pathlib
-import random
 import re
 import resource
 import subprocess
@@ -20,15 +18,10 @@ import sys
 import tempfile
 import time
 
+from token_shard import write_random_shard
+
 ALLOWED = 0.15
 UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-
-
-def write_shard(path, vocabulary, count):
-    draw = random.Random(1)
-    tokens = array.array("H", (draw.randrange(vocabulary) for _ in range(count)))
-    header = array.array("i", [20240520, 1, count] + [0] * 253)
-    path.write_bytes(header.tobytes() + tokens.tobytes())
 
 
 def planned_bytes(text):
@@ -49,7 +42,7 @@ def main():
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        write_shard(folder / "tokens.bin", options.vocabulary, 20 * options.batch * options.length)
+        write_random_shard(folder / "tokens.bin", options.vocabulary, 20 * options.batch * options.length)
         config = {
             "name": "memory",
             "model": {"vocab_size": options.vocabulary, "num_hidden_layers": options.layers,

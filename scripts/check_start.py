@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 
-from check_memory import write_shard
+from token_shard import write_random_shard
 
 HELP_SECONDS = 0.05
 STEP_SECONDS = 2.0
@@ -69,7 +69,7 @@ def main():
     helps, steps = [], []
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        write_shard(folder / "tokens.bin", vocabulary, 200_000)
+        write_random_shard(folder / "tokens.bin", vocabulary, 200_000)
         for turn in range(options.repeat):
             helps.append(measure([options.program, "--help"]))
             steps.append(measure_first_step(options.program, folder / str(turn),

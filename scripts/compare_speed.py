@@ -34,6 +34,8 @@ import tempfile
 import time
 from types import SimpleNamespace
 
+from token_shard import write_shard
+
 try:
     import numpy as np
 except ImportError:
@@ -80,13 +82,9 @@ class Failed(Exception):
 
 
 def write_tokens(path, count=1_000_001):
-    """A shard of random tokens in llm.c's format, version 1: uint16 after 256 int32."""
-    header = np.zeros(256, "<i4")
-    header[:3] = 20240520, 1, count
-    tokens = np.random.default_rng(1).integers(0, VOCABULARY - 1, count).astype("<u2")
+    """A shard of random tokens, in the format that llm.c reads too."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "wb") as file:
-        file.write(header.tobytes() + tokens.tobytes())
+    write_shard(path, np.random.default_rng(1).integers(0, VOCABULARY - 1, count).tolist())
 
 
 def write_llmc_model(path, layers, width, heads):

@@ -33,6 +33,7 @@ except ImportError as error:
 
 from make_golden import CASES, NEGATIVE_SCALES, draw
 from pytorch_model import LanguageModel
+from token_shard import write_shard
 
 LENGTH = 4096
 GREEDY = 32
@@ -70,12 +71,6 @@ class Program:
         self.run("evaluate", run, "logits", "--data", shard, "--sequence-length", len(tokens),
                  "--out", out, f"--training.precision={precision}")
         return load_file(out)["logits"][0]
-
-
-def write_shard(path, tokens):
-    header = np.zeros(256, np.int32)
-    header[:3] = 20240520, 1, len(tokens)
-    path.write_bytes(header.tobytes() + np.asarray(tokens, np.uint16).tobytes())
 
 
 def own_folder(section, folder, seed):

@@ -19,7 +19,6 @@ folder, which --keep leaves behind. The default program is build/cpu/ssmax.
 """
 
 import argparse
-import array
 import hashlib
 import json
 import os
@@ -31,6 +30,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from token_shard import write_shard
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STEPS = 48
@@ -57,16 +58,6 @@ CONFIG = {
 # Keys of metrics.jsonl that depend on the clock; everything else must be equal.
 TIMINGS = {"seconds", "tokens_per_second", "model_flops_utilization", "communication_seconds",
            "exposed_seconds"}
-
-
-def write_shard(path, tokens):
-    """A token shard of 16-bit ids: 256 little-endian int32, then the tokens."""
-    header = array.array("i", [20240520, 1, len(tokens)] + [0] * 253)
-    ids = array.array("H", tokens)
-    if sys.byteorder == "big":
-        header.byteswap()
-        ids.byteswap()
-    path.write_bytes(header.tobytes() + ids.tobytes())
 
 
 def prepare(folder):

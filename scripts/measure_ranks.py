@@ -17,25 +17,18 @@ Needs mpirun and the Python standard library.
 """
 
 import argparse
-import array
 import json
 import os
 import pathlib
-import random
 import statistics
 import subprocess
 import sys
 import tempfile
 
+from token_shard import write_random_shard
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SKIPPED = 5
-
-
-def write_shard(path, vocabulary, count):
-    draw = random.Random(1)
-    tokens = array.array("H", (draw.randrange(vocabulary) for _ in range(count)))
-    header = array.array("i", [20240520, 1, count] + [0] * 253)
-    path.write_bytes(header.tobytes() + tokens.tobytes())
 
 
 def run(options, ranks, folder):
@@ -68,7 +61,7 @@ def main():
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        write_shard(folder / "tokens.bin", options.vocabulary,
+        write_random_shard(folder / "tokens.bin", options.vocabulary,
                     4 * options.batch * options.length + 1)
         (folder / "run.json").write_text(json.dumps({
             "name": "ranks",

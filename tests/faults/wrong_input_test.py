@@ -10,10 +10,12 @@ file. Needs the Python standard library only.
 import json
 import pathlib
 import resource
-import struct
 import subprocess
 import sys
 import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
+from token_shard import write_shard  # noqa: E402
 
 CONFIG = {
     "name": "small",
@@ -116,8 +118,7 @@ class Test:
         self.make("prepare", "text", "--validation-fraction", "0.3", "--out", "data")
         self.make("train", "small.json", "--out", "run")
         self.make("export", "run", "--out", "exported")
-        header = struct.pack("<256i", 20240520, 1, 40, *([0] * 253))
-        (self.folder / "large.bin").write_bytes(header + struct.pack("<40H", *([300] * 40)))
+        write_shard(self.folder / "large.bin", [300] * 40)
         before = self.files()
         for command, code, words in CASES:
             self.expect(command, self.run(*command.split()), code, words)

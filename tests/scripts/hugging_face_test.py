@@ -18,6 +18,9 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+from token_shard import write_shard  # noqa: E402
+
 GOLDEN = ROOT / "tests" / "golden" / "hugging_face"
 MODELING = ROOT / "src" / "checkpoint" / "hugging_face" / "modeling_ssmax.py"
 # Sums of a few hundred float32 products of order one in another order, twice through a block:
@@ -37,11 +40,6 @@ def read_safetensors(path):
             values.frombytes(data[begin:end])
             tensors[name] = (info["shape"], values)
     return tensors
-
-
-def write_shard(path, tokens):
-    header = struct.pack("<256i", 20240520, 1, len(tokens), *([0] * 253))
-    path.write_bytes(header + struct.pack(f"<{len(tokens)}H", *tokens))
 
 
 class Test:
