@@ -15,7 +15,9 @@
 
 #include "cuda_runtime.h"
 #include "fiber.h"
+#include "race_checker.h"
 #include "simt/device_memory.h"
+#include "simt/races.h"
 #include "simt/traffic.h"
 #include "traffic_counter.h"
 
@@ -122,13 +124,17 @@ class Block {
   void* dynamic_shared() { return dynamic_ != nullptr ? dynamic_->data() : nullptr; }
   void* static_shared(const void* key, std::size_t bytes);
   void touch(Access access, const void* address, std::size_t bytes, const void* code);
+  /// A copy of cp.async is there.
+  void land(const Copy& copy);
+  std::optional<Place> place_of(const void* address) const;
 
  private:
   static void thread_main(void* block);
   void pause(State state, const Site& site, const char* operation);
   void release_barrier();
   void wake_waiting();
-  std::optional<std::size_t> place_in_shared(const void* address) const;
+  const GuardedBlock* shared_around(const void* address) const;
+  Moment now() const;
   [[noreturn]] void report_deadlock();
 
   const std::function<void()>* body_ = nullptr;
@@ -149,7 +155,10 @@ class Block {
   std::map<std::size_t, GuardedBlock> dynamic_of_size_;
   const GuardedBlock* dynamic_ = nullptr;  // of this block
   std::map<const void*, StaticShared> static_;
-  std::uint64_t blocks_ = 0;   // so far
+  std::uint64_t blocks_ = 0;  // so far
+  // Of the block, and by warp.
+  unsigned block_barriers_ = 0;
+  std::vector<unsigned> warp_barriers_;
   bool in_operation_ = false;  // what a warp's operation reads is no access of a lane
   std::exception_ptr error_;
 };
@@ -186,6 +195,8 @@ void Block::run(const Launch& launch, const Extent& index, std::uint64_t seed,
   at_partial_barrier_.clear();
   waiting_ = 0;
   state_ = nullptr;
+  block_barriers_ = 0;
+  warp_barriers_.assign(count_ / kWarpSize, 0);
   in_operation_ = false;
   error_ = nullptr;
   meetings_.assign(count_ / kWarpSize, {});
@@ -260,6 +271,7 @@ void Block::release_barrier() {
     traffic_counter().meet_all();
     traffic_counter().count("__syncthreads");
   }
+  ++block_barriers_;
   at_barrier_ = 0;
   for (unsigned i = 0; i < count_; ++i) {
     if (threads_[i]->state != State::at_barrier) continue;
@@ -287,6 +299,7 @@ void Block::wait_at_partial_barrier(const Site& site, unsigned number, unsigned 
     fail("a barrier of number " + std::to_string(number) + " for " + std::to_string(threads) +
          " threads; expected 1 to 15 and whole warps of the block");
   }
+  if (checking_races) race_checker().pass_over_launch();
   current_->barrier = number;
   current_->state = State::at_partial_barrier;
   if (++at_partial_barrier_[number] == threads) {
@@ -327,6 +340,7 @@ void Block::wake_waiting() {
 }
 
 BlockState& Block::state(const std::function<std::unique_ptr<BlockState>()>& make) {
+  if (checking_races) race_checker().pass_over_launch();
   if (!state_) state_ = make();
   return *state_;
 }
@@ -362,6 +376,8 @@ void Block::meet(const Site& site, const char* operation, unsigned mask, std::in
     if (mask == ~0U) traffic_counter().meet(warp);
     traffic_counter().count(operation);
   }
+  // Of the warp operations it alone orders what lanes do to memory.
+  if (mask == ~0U && std::strcmp(operation, "__syncwarp") == 0) ++warp_barriers_[warp];
   in_operation_ = true;
   compute(complete.lanes);
   in_operation_ = false;
@@ -387,26 +403,52 @@ void* Block::static_shared(const void* key, std::size_t bytes) {
   return shared.memory.data();
 }
 
-std::optional<std::size_t> Block::place_in_shared(const void* address) const {
-  const auto* at = static_cast<const char*>(address);
-  const auto place_in = [&](const GuardedBlock& memory) -> std::optional<std::size_t> {
+const GuardedBlock* Block::shared_around(const void* address) const {
+  const auto is_in = [&](const GuardedBlock& memory) {
     const auto* begin = static_cast<const char*>(memory.data());
-    if (at < begin || at >= begin + memory.bytes()) return std::nullopt;
-    return static_cast<std::size_t>(at - begin);
+    const auto* at = static_cast<const char*>(address);
+    return at >= begin && at < begin + memory.bytes();
   };
-  std::optional<std::size_t> place;
-  if (dynamic_ != nullptr) place = place_in(*dynamic_);
-  for (auto known = static_.begin(); !place && known != static_.end(); ++known) {
-    place = place_in(known->second.memory);
+  if (dynamic_ != nullptr && is_in(*dynamic_)) return dynamic_;
+  for (const auto& known : static_) {
+    if (is_in(known.second.memory)) return &known.second.memory;
   }
-  return place;
+  return nullptr;
+}
+
+std::optional<Place> Block::place_of(const void* address) const {
+  if (const GuardedBlock* shared = shared_around(address)) {
+    return Place{reinterpret_cast<std::uintptr_t>(shared->data()), shared->bytes(), true};
+  }
+  const DeviceMemory memory = device_memory_around(address);
+  if (memory.data == nullptr) return std::nullopt;
+  return Place{reinterpret_cast<std::uintptr_t>(memory.data), memory.bytes, false};
+}
+
+Moment Block::now() const {
+  const unsigned thread = current_->linear;
+  const std::uint64_t number =
+      index_.x + std::uint64_t{gridDim.x} * (index_.y + std::uint64_t{gridDim.y} * index_.z);
+  return {number, thread, block_barriers_, warp_barriers_[thread / kWarpSize]};
 }
 
 void Block::touch(Access access, const void* address, std::size_t bytes, const void* code) {
   if (in_operation_ || current_ == nullptr || current_->fiber.holds(address)) return;
+  if (checking_races) race_checker().touch(now(), access, address, bytes, code);
+  if (!counting) return;
   const unsigned thread = current_->linear;
-  traffic_counter().touch(thread / kWarpSize, thread % kWarpSize, access, address,
-                          place_in_shared(address), bytes, code);
+  std::optional<std::size_t> place;
+  if (const GuardedBlock* shared = shared_around(address)) {
+    place = static_cast<std::size_t>(static_cast<const char*>(address) -
+                                     static_cast<const char*>(shared->data()));
+  }
+  traffic_counter().touch(thread / kWarpSize, thread % kWarpSize, access, address, place, bytes,
+                          code);
+}
+
+void Block::land(const Copy& copy) {
+  std::memcpy(copy.to, copy.from, copy.bytes);
+  if (checking_races) race_checker().land(now(), copy.to, copy.bytes);
 }
 
 void Block::report_deadlock() {
@@ -463,11 +505,12 @@ void run(const Launch& launch, const std::function<void()>& body) {
 
   const OpenDeviceMemory open;
   const bool counted = counting;
+  const bool checked = checking_races;
   if (counted) traffic_counter().begin_launch(launch);
   std::exception_ptr error;
   std::mutex error_mutex;
   std::atomic<bool> failed = false;
-#pragma omp parallel for schedule(dynamic, 1) if (count > 1 && !counted)
+#pragma omp parallel for schedule(dynamic, 1) if (count > 1 && !counted && !checked)
   for (std::uint64_t i = 0; i < count; ++i) {
     if (failed) continue;
     const std::uint64_t b = order[i];
@@ -483,12 +526,18 @@ void run(const Launch& launch, const std::function<void()>& body) {
     }
   }
   if (counted) traffic_counter().end_launch();
+  if (checked) {
+    const std::string race = race_checker().end_launch();
+    if (!error && !race.empty()) throw Violation(race);
+  }
   if (error) std::rethrow_exception(error);
 }
 
 void touch(Access access, const void* address, std::size_t bytes, const void* code) {
-  if (counting) block().touch(access, address, bytes, code);
+  if (counting || checking_races) block().touch(access, address, bytes, code);
 }
+
+std::optional<Place> place_of(const void* address) { return block().place_of(address); }
 
 std::string running_thread() {
   Block& b = block();
@@ -554,7 +603,7 @@ void commit_copies() { block().current().copies.emplace_back(); }
 void wait_copies(unsigned pending) {
   auto& groups = block().current().copies;
   while (groups.size() > pending + 1) {  // the last group is open and counts for nothing
-    for (const Copy& copy : groups.front()) std::memcpy(copy.to, copy.from, copy.bytes);
+    for (const Copy& copy : groups.front()) block().land(copy);
     groups.erase(groups.begin());
   }
 }

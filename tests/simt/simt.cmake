@@ -4,8 +4,8 @@
 set(simt ${CMAKE_SOURCE_DIR}/tests/simt)
 
 add_library(simt_engine STATIC ${simt}/arithmetic.cpp ${simt}/engine.cpp ${simt}/fiber.cpp
-            ${simt}/device_memory.cpp ${simt}/ranges.cpp ${simt}/runtime.cpp ${simt}/blas.cpp
-            ${simt}/traffic.cpp ${simt}/warpgroup.cpp)
+            ${simt}/device_memory.cpp ${simt}/race_checker.cpp ${simt}/ranges.cpp
+            ${simt}/runtime.cpp ${simt}/blas.cpp ${simt}/traffic.cpp ${simt}/warpgroup.cpp)
 target_include_directories(simt_engine BEFORE PUBLIC ${simt}/include PRIVATE ${simt})
 target_link_libraries(simt_engine PUBLIC ssmax_options base OpenMP::OpenMP_CXX)
 
@@ -55,7 +55,7 @@ gtest_discover_tests(simt_tests TEST_PREFIX simt. DISCOVERY_TIMEOUT 60 PROPERTIE
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   set(traffic_sources ${SSMAX_CUDA_SOURCES})
   list(FILTER traffic_sources INCLUDE REGEX
-       "/(kernels/.*|normalizers/(softmax|ssmax)/.*|self_adjust/normalized_cuda)\\.cu$")
+       "/(kernels/.*|normalizers/(softmax|softpick|ssmax)/.*|self_adjust/normalized_cuda)\\.cu$")
   set(traffic_options -fno-sanitize=alignment -fsanitize=thread
       --param=tsan-instrument-func-entry-exit=0 -fno-tree-sra -finline-functions)
   add_library(simt_traffic_backend OBJECT ${traffic_sources})
@@ -74,11 +74,27 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_link_libraries(simt_traffic PRIVATE simt_traffic_ops simt_traffic_backend)
 
   add_executable(simt_traffic_tests ${simt}/traffic/traffic_test.cpp
-                 ${simt}/traffic/step_traffic_test.cpp)
+                 ${simt}/traffic/step_traffic_test.cpp ${simt}/traffic/races_test.cpp)
   ssmax_simt_sources(simt_traffic_tests)
   target_compile_options(simt_traffic_tests PRIVATE ${traffic_options})
   target_link_libraries(simt_traffic_tests PRIVATE simt_traffic_ops simt_traffic_backend
                         GTest::gtest_main)
   gtest_discover_tests(simt_traffic_tests TEST_PREFIX simt. DISCOVERY_TIMEOUT 60
                        PROPERTIES LABELS simt)
+
+  # The tests of kernels and normalizers once more, with every launch checked for races.
+  add_library(simt_race_test_objects OBJECT ${simt}/attention_backward_test.cpp)
+  ssmax_simt_sources(simt_race_test_objects)
+  target_include_directories(simt_race_test_objects PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  target_compile_options(simt_race_test_objects PRIVATE ${traffic_options})
+  target_link_libraries(simt_race_test_objects PUBLIC simt_engine normalizers GTest::gtest_main)
+  add_executable(simt_race_tests ${simt}/checked_launches.cpp ${simt}/traffic/callbacks.cpp)
+  target_link_libraries(simt_race_tests PRIVATE kernels_test_objects normalizers_test_objects
+    simt_race_test_objects simt_traffic_backend simt_engine
+    "$<FILTER:$<TARGET_OBJECTS:simt_backend>,INCLUDE,_cuda\\.cpp>")
+  string(CONCAT race_filter "*AgreesWithDouble:*MayWrite*:AttentionBackward.F*:"
+         "*Fused*AgreesWithDouble/softmax:*FusedAgreesWithDouble/softpick:*Fp32AgreesWithDouble/softmax:"
+         "-Linear*:LayerNorm.Backward*:*ShortRows*")
+  gtest_discover_tests(simt_race_tests TEST_PREFIX simt.races. DISCOVERY_TIMEOUT 60
+                       TEST_FILTER ${race_filter} PROPERTIES LABELS simt)
 endif()

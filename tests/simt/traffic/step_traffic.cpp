@@ -4,6 +4,7 @@
 
 #include "app/bench/timing.h"
 #include "kernels/linear/linear.h"
+#include "simt/races.h"
 
 namespace ssmax {
 
@@ -19,8 +20,10 @@ std::vector<simt::OpTraffic>& counted() {
 /// In place of the program's: one call, and counts instead of seconds.
 void app::Bench::report(const Timing& timing) {
   simt::start_counting();
-  timing.run();
-  stream_.synchronize();
+  simt::check_races([&] {
+    timing.run();
+    stream_.synchronize();
+  });
   counted().push_back({timing.name, timing.shape, timing.bytes, simt::stop_counting()});
 }
 
