@@ -39,7 +39,10 @@ void wait(const Point& point) {
 bool reached(const Point& point) {
   use(point.gpu);
   const cudaError_t status = cudaEventQuery(point.event);
-  if (status == cudaErrorNotReady) return false;
+  if (status == cudaErrorNotReady) {
+    (void)cudaGetLastError();  // it is none, but libraries that look would take it for one
+    return false;
+  }
   check(status, "cudaEventQuery");
   return true;
 }

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "cuda.h"
@@ -154,6 +155,11 @@ bool copy_is_valid(const void* to, const void* from, std::size_t bytes, cudaMemc
   return bytes == 0 || (is_valid(to, bytes, to_device) && is_valid(from, bytes, from_device));
 }
 
+/// Kept for whoever asks, as the runtime does; only of calls that ssmax goes on after.
+thread_local cudaError_t last_error = cudaSuccess;
+
+cudaError_t refused(cudaError_t error) { return last_error = error; }
+
 }  // namespace
 
 const char* cudaGetErrorString(cudaError_t error) {
@@ -169,7 +175,7 @@ const char* cudaGetErrorString(cudaError_t error) {
   }
 }
 const char* cudaGetErrorName(cudaError_t error) { return cudaGetErrorString(error); }
-cudaError_t cudaGetLastError() { return cudaSuccess; }
+cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
 
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = 1;
@@ -232,9 +238,11 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 }
 
 cudaError_t cudaMalloc(void** data, std::size_t bytes) {
-  if (bytes > kTotalBytes - simt::allocated_device_bytes()) return cudaErrorMemoryAllocation;
+  if (bytes > kTotalBytes - simt::allocated_device_bytes()) {
+    return refused(cudaErrorMemoryAllocation);
+  }
   *data = simt::allocate_device_memory(bytes);
-  return *data == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+  return *data == nullptr ? refused(cudaErrorMemoryAllocation) : cudaSuccess;
 }
 cudaError_t cudaFree(void* data) {
   run_all();  // as the runtime does
@@ -352,7 +360,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   }();
   if (begun >= event->end) return cudaSuccess;
   run_until(*event->work, begun + 1);
-  return cudaErrorNotReady;
+  return refused(cudaErrorNotReady);
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
   *milliseconds = std::chrono::duration<float, std::milli>(end->time - start->time).count();
