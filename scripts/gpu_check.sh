@@ -14,7 +14,8 @@
 #             with GELU apart and within matrix products
 #   pytorch   attention and training steps of PyTorch on this GPU; needs a Python with torch
 #   ranks     NCCL with one rank, and two ranks on one GPU through host memory, beside one rank; with
-#             several GPUs a run on all of them, and with mpirun the speed on 1, 2, 4 ...
+#             several GPUs a run on all of them, and with mpirun the speed on 1, 2, 4 ... NCCL may
+#             be that of --python, as PyTorch brings it; without any the rest runs
 #   sanitize  compute-sanitizer memcheck and racecheck over kernel tests
 #
 # --packages  folder that scripts/install_dependencies.sh unpack has made, where libraries are missing
@@ -32,7 +33,7 @@ cd "$(dirname "$0")/.." || exit 1
 
 packages='' out=build/gpu_check data='' python=python3 minutes=10 build=build/cuda-native tiny=''
 sections=()
-usage() { sed -n '2,29s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,30s/^# \{0,1\}//p' "$0"; }
 while [[ $# -gt 0 ]]; do
   case $1 in
     -h | --help) usage; exit 0 ;;
@@ -64,7 +65,7 @@ if [[ -n $packages ]]; then
 fi
 
 section_build() {
-  cmake --preset cuda-native && cmake --build --preset cuda-native -j "$(nproc)"
+  cmake --preset cuda-native ${nccl:+-DNCCL_INCLUDE_DIR="$nccl/include"} && cmake --build --preset cuda-native -j "$(nproc)"
 }
 
 # A process for each test, so that a fault of one is not that of all; most of its time is the start of
@@ -223,13 +224,19 @@ ranked() {
 section_ranks() {
   prepare_data || return 1
   rm -rf "$out"/runs/ranks_*
-  local failed=0 name gpus counts=1 n
-  ranked alone 1 && ranked nccl 1 --parallel.transport=nccl &&
-    ranked two 2 &&
+  local failed=0 name gpus counts=1 n with_nccl=yes
+  if ! ranked nccl 1 --parallel.transport=nccl > "$out/nccl.log" 2>&1; then
+    with_nccl=no
+    grep -q 'has no NCCL' "$out/nccl.log" || failed=1
+  fi
+  cat "$out/nccl.log"
+  ranked alone 1 && ranked two 2 &&
     ranked two_sharded 2 --parallel.transport=host --parallel.shard_optimizer=true &&
     ranked two_bf16 2 --parallel.transport=host --parallel.reduction=bf16 || return 1
   # A sum over one rank is what is there, and a sharded optimizer gives the same bits.
-  python3 scripts/compare_losses.py "$out/runs/ranks_alone" "$out/runs/ranks_nccl" || failed=1
+  if [[ $with_nccl == yes ]]; then
+    python3 scripts/compare_losses.py "$out/runs/ranks_alone" "$out/runs/ranks_nccl" || failed=1
+  fi
   python3 scripts/compare_losses.py "$out/runs/ranks_two" "$out/runs/ranks_two_sharded" || failed=1
   # Other orders of sums: bf16 rounds a logit by 2^-9, which averages over the tokens of a batch.
   for name in two two_bf16; do
@@ -237,7 +244,7 @@ section_ranks() {
       failed=1
   done
   gpus=$(nvidia-smi -L | wc -l)
-  if [[ $gpus -gt 1 ]]; then
+  if [[ $gpus -gt 1 && $with_nccl == yes ]]; then
     # Every rank with a GPU of its own: the communicator against exact sums, and a run.
     # shellcheck disable=SC2086  # a command and its option
     $run_ranks "$gpus" "$build/comm_gpu_tests" --gtest_filter='Nccl*' || failed=1
@@ -253,7 +260,7 @@ section_ranks() {
       --vocabulary 50304 --length 1024 --batch $((16 * gpus)) --set training.device=cuda |
       tee "$out/ranks.md" || failed=1
   else
-    echo "one GPU: scaling is not measured"
+    echo "one GPU, or no NCCL: scaling is not measured"
   fi
   return $failed
 }
@@ -273,6 +280,13 @@ section_sanitize() {
   return $failed
 }
 
+# That of the system comes first.
+nccl=''
+if ! ldconfig -p 2>/dev/null | grep -q 'libnccl\.so\.2'; then
+  nccl=$("$python" -c 'import nvidia.nccl; print(list(nvidia.nccl.__path__)[0])' 2>/dev/null)
+  [[ -z $nccl ]] || export LD_LIBRARY_PATH=$nccl/lib:${LD_LIBRARY_PATH:-}
+fi
+
 nvidia-smi > "$out/nvidia_smi.txt" 2>&1 || {
   echo "gpu_check: nvidia-smi finds no GPU; see $out/nvidia_smi.txt" >&2
   exit 1
@@ -281,8 +295,8 @@ cat "$out/nvidia_smi.txt"
 # Sections run in shells of their own, which `timeout` can end.
 launcher='' run_ranks=scripts/run_ranks.sh
 command -v mpirun >/dev/null || run_ranks+=' --tcp'
-export out data python build tiny ssmax launcher run_ranks attention_lengths attention_tokens attention_width \
-  attention_head_sizes step_tokens
+export out data python build tiny ssmax launcher run_ranks nccl attention_lengths attention_tokens \
+  attention_width attention_head_sizes step_tokens
 export -f prepare_data train summarize_runs bench section_build section_tests section_runs \
   section_curves section_bench section_pytorch ranked section_ranks section_sanitize
 verdict=() status=0 deadline=$((SECONDS + 60 * minutes))
