@@ -81,6 +81,7 @@ __device__ void multiply_by_rows(const Arguments& arguments) {
   }
   products_commit();
   if constexpr (kFault == Fault::overwritten) {
+    __syncthreads();  // nobody waits for the first phase any more
     if (threadIdx.x == 0) {
       barrier_arrive_expecting(barrier, kBoxBytes);
       copy_box_async(b, arguments.b, 0, 0, 5, 1, barrier);
