@@ -2,6 +2,7 @@
 #include <set>
 #include <sstream>
 
+#include "app/choice.h"
 #include "app/command.h"
 #include "app/option_list.h"
 #include "base/config.h"
@@ -10,6 +11,10 @@
 namespace ssmax::app {
 
 namespace {
+
+enum class Shell : std::uint8_t { bash, zsh };
+constexpr auto kShells =
+    std::to_array<base::EnumName<Shell>>({{Shell::bash, "bash"}, {Shell::zsh, "zsh"}});
 
 /// "--model.hidden_size=" of every key, for the commands that take overrides.
 std::vector<std::string> override_words() {
@@ -153,11 +158,11 @@ void add_completion(CLI::App& program) {
       "Packages install both. By hand:\n"
       "  ssmax completion bash > ~/.local/share/bash-completion/completions/ssmax\n"
       "  ssmax completion zsh > ~/.zfunc/_ssmax      with ~/.zfunc in fpath");
-  auto shell = std::make_shared<std::string>();
-  command->add_option("SHELL", *shell, "Whose")->required()->check(CLI::IsMember({"bash", "zsh"}));
+  auto shell = std::make_shared<Shell>(Shell::bash);
+  add_choice(*command, "SHELL", *shell, kShells, "Whose")->required()->default_str("");
   command->callback([&program, shell] {
     const std::vector<CommandEntry> commands = list_commands(program);
-    *shell == "bash" ? print_bash(commands) : print_zsh(commands);
+    *shell == Shell::bash ? print_bash(commands) : print_zsh(commands);
   });
 }
 

@@ -1,5 +1,6 @@
 #include <iostream>
 
+#include "app/choice.h"
 #include "app/command.h"
 #include "app/open_model.h"
 #include "base/format.h"
@@ -14,10 +15,13 @@ namespace {
 
 namespace hf = checkpoint::hugging_face;
 
+constexpr auto kDTypes = std::to_array<base::EnumName<checkpoint::FileDType>>(
+    {{checkpoint::FileDType::f32, "fp32"}, {checkpoint::FileDType::bf16, "bf16"}});
+
 struct ExportOptions {
   std::string checkpoint;
   std::string out;
-  std::string dtype = "fp32";
+  checkpoint::FileDType dtype = checkpoint::FileDType::f32;
   std::string tokenizer;
   double file_gigabytes = 5.0;
   double temperature = hf::kDefaultTemperature;
@@ -30,7 +34,7 @@ void run_export(const ExportOptions& options) {
   for (const std::string& warning : loaded.warnings()) base::log_warning(warning);
   const train::RunConfig config = train::saved_config(loaded).resolved();
   hf::ExportOptions how;
-  how.dtype = options.dtype == "bf16" ? checkpoint::FileDType::bf16 : checkpoint::FileDType::f32;
+  how.dtype = options.dtype;
   how.temperature = options.temperature;
   how.with_code = options.with_code;
   how.file_bytes = static_cast<std::int64_t>(options.file_gigabytes * 1e9);
@@ -40,8 +44,8 @@ void run_export(const ExportOptions& options) {
   const hf::ExportReport report = hf::export_model(
       loaded, base::config_json(config.model), options.out, how, base::byte_progress("exporting"));
   std::cout << "wrote " << options.out << ": " << hf::class_name(report.form) << ", "
-            << options.dtype << ", " << base::format_bytes(report.bytes) << " in "
-            << report.files.size() << (report.files.size() == 1 ? " file\n" : " files\n");
+            << choice_name(kDTypes, options.dtype) << ", " << base::format_bytes(report.bytes)
+            << " in " << report.files.size() << (report.files.size() == 1 ? " file\n" : " files\n");
   for (const std::string& note : report.notes) std::cout << "note: " << note << '\n';
 }
 
@@ -60,9 +64,7 @@ void add_export(CLI::App& program) {
       ->required();
   command->add_option("--out", options->out, "Folder to write; must not exist yet, or be empty")
       ->required();
-  command->add_option("--dtype", options->dtype, "Of the weights; fp32 is exact")
-      ->check(CLI::IsMember({"fp32", "bf16"}))
-      ->capture_default_str();
+  add_choice(*command, "--dtype", options->dtype, kDTypes, "Of the weights; fp32 is exact");
   command->add_option("--tokenizer", options->tokenizer,
                       "bytes, a folder or a tokenizer.json; default the one of the training data");
   command->add_option("--file-gigabytes", options->file_gigabytes, "Size that splits the weights")

@@ -7,6 +7,10 @@ using device::ConstTensor;
 using device::Stream;
 using device::Tensor;
 
+std::string suffix(kernels::AttentionForm form) {
+  return form == kernels::AttentionForm::automatic ? "" : ", " + choice_name(kAttentionForms, form);
+}
+
 void bench_attention(Bench& bench) {
   const BenchOptions& o = bench.options();
   Stream& stream = bench.stream();
@@ -51,9 +55,9 @@ void bench_attention(Bench& bench) {
     const std::string shape = extents(B * H, T) + " x " + std::to_string(D);
     // Two products of T^2 / 2 visible pairs; the backward has five.
     const double forward = 2.0 * product(B * H, T) * static_cast<double>(T * D);
-    for (const std::string& form : o.attention_form) {
-      kernels::set_attention_form(attention_form(form));
-      bench.report({"attention " + name + (form == "auto" ? "" : ", " + form), shape,
+    for (const kernels::AttentionForm form : o.attention_form) {
+      kernels::set_attention_form(form);
+      bench.report({"attention " + name + suffix(form), shape,
                     [&] {
                       normalizer->row_scale(stream, scale, parameters, lengths);
                       normalizer->forward(stream, heads(out, 0, H), saved, inputs, parameters);

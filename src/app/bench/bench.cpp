@@ -27,6 +27,11 @@ constexpr BenchOp kOps[] = {{"linear", bench_linear},
                             {"attention", bench_attention},
                             {"step", bench_step}};
 
+constexpr auto kDTypes = std::to_array<base::EnumName<device::DType>>(
+    {{device::DType::f32, "f32"}, {device::DType::bf16, "bf16"}});
+constexpr auto kDevices = std::to_array<base::EnumName<device::DeviceKind>>(
+    {{device::DeviceKind::cpu, "cpu"}, {device::DeviceKind::cuda, "cuda"}});
+
 bool is_step(const BenchOp& op) { return op.run == bench_step; }
 
 bool is_wanted(const BenchOptions& options, const BenchOp& op) {
@@ -82,32 +87,27 @@ void add_bench(CLI::App& program) {
   command->add_option("--heads", options->heads, "Attention heads")->check(positive_number());
   command->add_option("--vocab", options->vocabulary, "Size of the vocabulary")
       ->check(positive_number());
-  command->add_option("--dtype", options->dtype, "Activations")
-      ->check(CLI::IsMember({"f32", "bf16"}));
-  command->add_option("--architecture", options->architecture, "Of the model of step")
-      ->check(CLI::IsMember({"llama", "gpt2"}));
+  add_choice(*command, "--dtype", options->dtype, kDTypes, "Activations");
+  add_choice(*command, "--architecture", options->architecture, kArchitectures,
+             "Of the model of step");
   command->add_option(
       "--normalizers", options->normalizers,
       "KIND or KIND:OPTION=VALUE. Of attention (all kinds); of step, held against the first, which "
       "twice shows the noise (softmax softmax ssmax self_adjust)");
-  command
-      ->add_option("--gelu-fusion", options->gelu_fusion,
-                   "Of step: whether a GPU's matrix products compute GELU (auto, on, off); of "
-                   "several, each with every normalizer")
-      ->check(CLI::IsMember({"auto", "on", "off"}));
-  command
-      ->add_option("--attention-form", options->attention_form,
-                   "Of attention and step: how a GPU's attention forward multiplies (auto; mma, on "
-                   "any GPU; wgmma, on compute capability 9.0, else as mma); several like above")
-      ->check(CLI::IsMember({"auto", "mma", "wgmma"}));
+  add_choices(*command, "--gelu-fusion", options->gelu_fusion, kGeluFusions,
+              "Of step: whether a GPU's matrix products compute GELU (auto, on, off); of several, "
+              "each with every normalizer");
+  add_choices(*command, "--attention-form", options->attention_form, kAttentionForms,
+              "Of attention and step: how a GPU's attention forward multiplies (auto; mma, on any "
+              "GPU; wgmma, on compute capability 9.0, else as mma); several like above");
   command->add_option("--rounds", options->rounds, "Steps of each normalizer")
       ->check(positive_number());
   command->add_option("--seconds", options->seconds, "Time to spend on each op")
       ->check(positive_number());
   command->add_option("--threads", options->threads, "CPU threads (0: all)")
       ->check(non_negative_number());
-  command->add_option("--device", options->device, "Where to run; a GPU has its own limits")
-      ->check(CLI::IsMember({"cpu", "cuda"}));
+  add_choice(*command, "--device", options->device, kDevices,
+             "Where to run; a GPU has its own limits");
   command->add_option("--json", options->json, "Write the results to this file too");
   command->footer(
       "The last op, step, is a whole training step, and only runs when it is named: one model for\n"

@@ -93,10 +93,10 @@ void bench_linear_gelu(Bench& bench) {
     const char* form = run() == kernels::GeluForm::fused ? ", fused" : ", separate";
     bench.report({bench.on_gpu() ? name + form : name, shape, run, 0.0, operations});
   };
-  std::vector<const char*> forms = {"auto"};
-  if (bench.on_gpu()) forms = {"off", "on"};
-  for (const char* form : forms) {
-    kernels::set_gelu_fusion(gelu_fusion(form));
+  std::vector<kernels::GeluFusion> fusions = {kernels::GeluFusion::automatic};
+  if (bench.on_gpu()) fusions = {kernels::GeluFusion::off, kernels::GeluFusion::on};
+  for (const kernels::GeluFusion fusion : fusions) {
+    kernels::set_gelu_fusion(fusion);
     time("linear, gelu", extents(M, C) + " -> " + std::to_string(F),
          [&] { return kernels::linear_gelu(stream, hidden, preactivation, x, weight, bias); });
     time("gelu, linear input gradient", extents(M, F) + " -> " + std::to_string(C), [&] {

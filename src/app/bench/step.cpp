@@ -22,7 +22,7 @@ model::ModelConfig model_config(const BenchOptions& options, const std::string& 
   config.hidden_size = options.hidden;
   config.intermediate_size = options.intermediate;
   config.max_position_embeddings = options.sequence_length;
-  if (options.architecture == "gpt2") {
+  if (options.architecture == Architecture::gpt2) {
     config.mlp = model::MlpKind::gelu;
     config.norm = model::NormKind::layer_norm;
     config.position.kind = model::PositionKind::learned;
@@ -112,7 +112,8 @@ void print(Bench& bench, const Column& column, const Column& first) {
   std::printf("%-34s %9.2f ms", column.name.c_str(), 1e3 * seconds);
   base::JsonValue line = base::JsonValue::object();
   line.add("name", base::JsonValue::of(column.name));
-  line.add("architecture", base::JsonValue::of(bench.options().architecture));
+  line.add("architecture",
+           base::JsonValue::of(choice_name(kArchitectures, bench.options().architecture)));
   line.add("seconds", base::JsonValue::of(seconds));
   const double speed = static_cast<double>(bench.options().tokens) / seconds;
   line.add("tokens_per_second", base::JsonValue::of(speed));
@@ -145,14 +146,15 @@ void bench_step(Bench& bench) {
   std::vector<std::string> normalizers = o.normalizers;
   if (normalizers.empty()) normalizers = {"softmax", "softmax", "ssmax", "self_adjust"};
   for (const std::string& normalizer : normalizers) {
-    for (const std::string& fusion : o.gelu_fusion) {
-      for (const std::string& form : o.attention_form) {
+    for (const kernels::GeluFusion fusion : o.gelu_fusion) {
+      for (const kernels::AttentionForm form : o.attention_form) {
         std::string name = "step " + normalizer;
-        if (fusion != "auto") name += ", gelu fusion " + fusion;
-        if (form != "auto") name += ", " + form;
-        columns.push_back({name,
-                           gelu_fusion(fusion),
-                           attention_form(form),
+        if (fusion != kernels::GeluFusion::automatic) {
+          name += ", gelu fusion " + choice_name(kGeluFusions, fusion);
+        }
+        columns.push_back({name + suffix(form),
+                           fusion,
+                           form,
                            std::make_unique<TrainingStep>(bench, normalizer, tokens),
                            {},
                            {}});
@@ -177,8 +179,8 @@ void bench_step(Bench& bench) {
       "%s against the first, median and its 95 %% interval\n",
       static_cast<long long>(o.layers), static_cast<long long>(o.hidden),
       static_cast<long long>(o.tokens / o.sequence_length),
-      static_cast<long long>(o.sequence_length), o.dtype.c_str(), o.rounds,
-      bench.on_gpu() ? "time" : "CPU time");
+      static_cast<long long>(o.sequence_length), std::string(device::name_of(o.dtype)).c_str(),
+      o.rounds, bench.on_gpu() ? "time" : "CPU time");
   for (const Column& column : columns) print(bench, column, columns.front());
   kernels::set_gelu_fusion(kernels::GeluFusion::automatic);
   kernels::set_attention_form(kernels::AttentionForm::automatic);

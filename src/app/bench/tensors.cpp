@@ -25,8 +25,7 @@ constexpr std::int64_t kPattern = std::int64_t{1} << 20;
 
 Bench::Bench(const BenchOptions& options)
     : options_(options),
-      dtype_(options.dtype == "bf16" ? DType::bf16 : DType::f32),
-      stream_(options.device == "cuda" ? device::gpu_device() : device::Device{}),
+      stream_(options.device == device::DeviceKind::cuda ? device::gpu_device() : device::Device{}),
       arena_(std::make_unique<Arena>(stream_.device())),
       results_(base::JsonValue::array()) {}
 
@@ -73,16 +72,6 @@ Tensor Bench::constant(const Shape& shape, double value) {
   device::copy(stream_, result, device::view(values.data(), shape));
   stream_.synchronize();
   return result;
-}
-
-kernels::GeluFusion gelu_fusion(const std::string& text) {
-  if (text == "on") return kernels::GeluFusion::on;
-  return text == "off" ? kernels::GeluFusion::off : kernels::GeluFusion::automatic;
-}
-
-kernels::AttentionForm attention_form(const std::string& text) {
-  if (text == "mma") return kernels::AttentionForm::mma;
-  return text == "wgmma" ? kernels::AttentionForm::wgmma : kernels::AttentionForm::automatic;
 }
 
 model::ModelConfig with_normalizer(const std::string& text) {

@@ -78,15 +78,15 @@ double Bench::measured_bandwidth() {
 void Bench::measure_limits() {
   if (bandwidth_ > 0.0) return;
   bandwidth_ = measured_bandwidth();
-  product_limit_ = kernels::measured_matmul_limit(stream_, dtype_);
+  product_limit_ = kernels::measured_matmul_limit(stream_, options_.dtype);
+  const std::string dtype(device::name_of(options_.dtype));
   if (on_gpu()) {
     std::printf("limits of %s now: %.1f GB/s, %.1f TF/s in %s\n",
                 device::describe(stream_.device()).c_str(), bandwidth_ * 1e-9,
-                product_limit_ * 1e-12, options_.dtype.c_str());
+                product_limit_ * 1e-12, dtype.c_str());
   } else {
     std::printf("limits of this machine now, %d threads: %.1f GB/s, %.1f GF/s in %s\n",
-                device::cpu_threads(), bandwidth_ * 1e-9, product_limit_ * 1e-9,
-                options_.dtype.c_str());
+                device::cpu_threads(), bandwidth_ * 1e-9, product_limit_ * 1e-9, dtype.c_str());
   }
   std::printf("(an op whose data stays in the caches can pass the limit of the memory)\n");
   base::JsonValue line = base::JsonValue::object();

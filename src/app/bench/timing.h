@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "app/choice.h"
 #include "base/json_value.h"
 #include "device/arena.h"
 #include "device/stream.h"
@@ -14,6 +15,18 @@
 #include "model/model_config.h"
 
 namespace ssmax::app {
+
+enum class Architecture : std::uint8_t { llama, gpt2 };
+inline constexpr auto kArchitectures = std::to_array<base::EnumName<Architecture>>(
+    {{Architecture::llama, "llama"}, {Architecture::gpt2, "gpt2"}});
+inline constexpr auto kGeluFusions =
+    std::to_array<base::EnumName<kernels::GeluFusion>>({{kernels::GeluFusion::automatic, "auto"},
+                                                        {kernels::GeluFusion::on, "on"},
+                                                        {kernels::GeluFusion::off, "off"}});
+inline constexpr auto kAttentionForms = std::to_array<base::EnumName<kernels::AttentionForm>>(
+    {{kernels::AttentionForm::automatic, "auto"},
+     {kernels::AttentionForm::mma, "mma"},
+     {kernels::AttentionForm::wgmma, "wgmma"}});
 
 struct BenchOptions {
   std::vector<std::string> ops;  // empty: all
@@ -24,15 +37,16 @@ struct BenchOptions {
   std::int64_t heads = 12;
   std::int64_t layers = 6;
   std::int64_t vocabulary = 50257;
-  std::vector<std::string> normalizers;                // empty: each op's own choice
-  std::string architecture = "llama";                  // of step
-  std::vector<std::string> gelu_fusion = {"auto"};     // of step
-  std::vector<std::string> attention_form = {"auto"};  // of attention and step
+  std::vector<std::string> normalizers;             // empty: each op's own choice
+  Architecture architecture = Architecture::llama;  // of step
+  std::vector<kernels::GeluFusion> gelu_fusion = {kernels::GeluFusion::automatic};  // of step
+  /// Of attention and step.
+  std::vector<kernels::AttentionForm> attention_form = {kernels::AttentionForm::automatic};
   int rounds = 12;
-  std::string dtype = "bf16";
+  device::DType dtype = device::DType::bf16;
   double seconds = 0.3;
   int threads = 0;
-  std::string device = "cpu";
+  device::DeviceKind device = device::DeviceKind::cpu;
   std::string json;  // file for the results, or empty
 };
 
@@ -62,14 +76,14 @@ class Bench {
 
   /// Small numbers, so that sums over many calls stay finite.
   device::Tensor tensor(const device::Shape& shape, device::DType dtype);
-  device::Tensor activation(const device::Shape& shape) { return tensor(shape, dtype_); }
+  device::Tensor activation(const device::Shape& shape) { return tensor(shape, options_.dtype); }
   device::Tensor f32(const device::Shape& shape) { return tensor(shape, device::DType::f32); }
   device::Tensor tokens(const device::Shape& shape);
   /// f32, `value` everywhere.
   device::Tensor constant(const device::Shape& shape, double value);
 
-  device::DType activation_dtype() const { return dtype_; }
-  double element_bytes() const { return static_cast<double>(device::size_of(dtype_)); }
+  device::DType activation_dtype() const { return options_.dtype; }
+  double element_bytes() const { return static_cast<double>(device::size_of(options_.dtype)); }
   device::Stream& stream() { return stream_; }
   bool on_gpu() const { return stream_.device().kind == device::DeviceKind::cuda; }
   /// FLOP/s of matrix products; 0: not measured.
@@ -80,7 +94,6 @@ class Bench {
   double measured_bandwidth();
 
   BenchOptions options_;
-  device::DType dtype_;
   double bandwidth_ = 0.0;      // bytes per second; 0: not measured yet
   double product_limit_ = 0.0;  // FLOP/s
   device::Stream stream_;
@@ -88,13 +101,11 @@ class Bench {
   base::JsonValue results_;
 };
 
-/// `auto`, `on` or `off`, for kernels::set_gelu_fusion.
-kernels::GeluFusion gelu_fusion(const std::string& text);
-/// `auto`, `mma` or `wgmma`, for kernels::set_attention_form.
-kernels::AttentionForm attention_form(const std::string& text);
-
 /// The model section that asks for a normalizer written as KIND or KIND:option=value,option=value.
 model::ModelConfig with_normalizer(const std::string& text);
+
+/// "", or ", mma" for a form that is not left to the program.
+std::string suffix(kernels::AttentionForm form);
 
 /// "a x b"
 std::string extents(std::int64_t a, std::int64_t b);

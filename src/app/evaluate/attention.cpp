@@ -84,7 +84,7 @@ JsonValue attention_trials(OpenModel& open, const HeadOptions& options,
                            const corpus::Tokenizer& tokenizer, const corpus::Haystack& haystack,
                            std::int64_t context, base::Progress& progress) {
   const corpus::NeedleWriter writer(tokenizer);
-  const evaluation::NeedleTrials trials{options.needles(), options.seed, context};
+  const evaluation::NeedleTrials trials{options.needles, options.seed, context};
   const std::int64_t batch = options.batch_for(context);
   device::Arena arena(open.arena.device());
   evaluation::NeedleReader reader(open.model, tokenizer, batch, context, arena);

@@ -59,7 +59,7 @@ std::vector<Cell> measure_context(OpenModel& open, const SearchOptions& options,
                                   const corpus::Haystack& haystack, std::int64_t context,
                                   base::Progress& progress) {
   constexpr std::size_t kSamples = 3;
-  const evaluation::NeedleTrials trials{options.needles(), options.seed, context};
+  const evaluation::NeedleTrials trials{options.needles, options.seed, context};
   const corpus::NeedleWriter writer(tokenizer);
   const std::int64_t batch = options.batch_for(context);
   device::Arena arena(open.arena.device());
@@ -95,7 +95,7 @@ JsonValue needle_settings(const SearchOptions& options, const OpenModel& open) {
   JsonValue json = result_of("needle", open);
   json.add("trials", JsonValue::of(options.trials));
   json.add("seed", JsonValue::of(static_cast<std::int64_t>(options.seed)));
-  json.add("needles", JsonValue::of(options.split));
+  json.add("needles", JsonValue::of(base::enum_name(options.needles)));
   json.add("depths", json_list(options.depths));
   JsonValue haystack = JsonValue::array();
   for (const std::string& name : options.haystack) haystack.items.push_back(JsonValue::of(name));

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "app/choice.h"
 #include "base/progress.h"
 
 namespace ssmax::app {
@@ -32,9 +33,8 @@ void NeedleOptions::add_to(CLI::App& task) {
   task.add_option("--seed", seed, "Of needles and texts")
       ->check(non_negative_number())
       ->capture_default_str();
-  task.add_option("--needles", split, "Cities and numbers: those of training, or others")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"test", "train"}));
+  add_choice(task, "--needles", needles, kNamesOf<corpus::NeedleSplit>,
+             "Cities and numbers: those of training, or others");
   task.add_option("--tokenizer", tokenizer,
                   "bytes, a folder or a tokenizer.json; default the one beside the shards");
   result.add_to(task);

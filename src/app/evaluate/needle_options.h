@@ -19,11 +19,10 @@ struct NeedleOptions {
   std::int64_t trials = 20;
   std::int64_t batch = 0;
   std::uint64_t seed = 1;
-  std::string split{base::enum_name(corpus::NeedleSplit::test)};
+  corpus::NeedleSplit needles = corpus::NeedleSplit::test;
 
   void add_to(CLI::App& task);
 
-  corpus::NeedleSplit needles() const { return *base::enum_from_name<corpus::NeedleSplit>(split); }
   /// Trials of a context size that are read side by side.
   std::int64_t batch_for(std::int64_t context) const;
   /// With a progress line.
