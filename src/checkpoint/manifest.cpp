@@ -7,6 +7,7 @@
 
 #include "base/errors.h"
 #include "base/hash.h"
+#include "base/json_members.h"
 #include "base/read_file.h"
 #include "base/strict_json.h"
 #include "base/text.h"
@@ -58,74 +59,8 @@ bool is_hash(std::string_view text) {
          text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
-/// Takes the members of an object one by one; finish() refuses those that nobody took.
-class Members {
- public:
-  Members(const JsonValue& object, std::string_view source, std::string prefix)
-      : object_(object), source_(source), prefix_(std::move(prefix)) {
-    if (object.type != JsonValue::Type::object) {
-      fail(object, "", "expected an object, found " + describe(object));
-    }
-  }
-
-  const JsonValue& take(std::string_view key, JsonValue::Type type, std::string_view what) {
-    const JsonValue* value = object_.find(key);
-    if (value == nullptr) fail(object_, key, "is missing");
-    if (value->type != type) {
-      fail(*value, key, "expected " + std::string(what) + ", found " + describe(*value));
-    }
-    taken_.insert(std::string(key));
-    return *value;
-  }
-
-  std::int64_t integer(std::string_view key, std::int64_t least = 0) {
-    const JsonValue& value = take(key, JsonValue::Type::integer, "an integer");
-    if (value.integer < least) {
-      fail(value, key,
-           "expected at least " + std::to_string(least) + ", found " +
-               std::to_string(value.integer));
-    }
-    return value.integer;
-  }
-
-  std::string text(std::string_view key) {
-    return take(key, JsonValue::Type::string, "a string").text;
-  }
-
-  std::vector<double> numbers(std::string_view key) {
-    std::vector<double> result;
-    for (const JsonValue& item : take(key, JsonValue::Type::array, "a list of numbers").items) {
-      if (item.type == JsonValue::Type::integer) {
-        result.push_back(static_cast<double>(item.integer));
-      } else if (item.type == JsonValue::Type::number) {
-        result.push_back(item.number);
-      } else {
-        fail(item, key, "expected a list of numbers, found " + describe(item));
-      }
-    }
-    return result;
-  }
-
-  void finish() const {
-    for (const base::JsonMember& member : object_.members) {
-      if (!taken_.contains(member.key)) {
-        fail(member.value, member.key, "is not a key of format " + std::to_string(kManifestFormat));
-      }
-    }
-  }
-
-  [[noreturn]] void fail(const JsonValue& value, std::string_view key,
-                         std::string_view reason) const {
-    throw base::Error(base::ErrorKind::checkpoint,
-                      base::located(source_, value.line, prefix_ + base::printable(key), reason));
-  }
-
- private:
-  const JsonValue& object_;
-  std::string_view source_;
-  std::string prefix_;
-  std::set<std::string> taken_;
-};
+/// How a refusal of a key names this format.
+std::string format_text() { return "format " + std::to_string(kManifestFormat); }
 
 std::map<std::string, StateValue> parse_state(const JsonValue& object, std::string_view source) {
   std::map<std::string, StateValue> state;
@@ -146,16 +81,17 @@ std::map<std::string, StateValue> parse_state(const JsonValue& object, std::stri
   return state;
 }
 
-std::vector<WrittenFile> parse_files(const JsonValue& list, std::string_view source) {
+std::vector<WrittenFile> parse_files(const std::vector<JsonValue>& list, std::string_view source) {
   std::vector<WrittenFile> files;
   std::set<std::string> names;
-  for (const JsonValue& item : list.items) {
-    Members members(item, source, "files[" + std::to_string(files.size()) + "].");
+  for (const JsonValue& item : list) {
+    base::JsonMembers members(item, source, base::ErrorKind::checkpoint,
+                              "files[" + std::to_string(files.size()) + "].");
     WrittenFile file;
     file.name = members.text("name");
-    file.bytes = members.integer("bytes");
+    file.bytes = members.integer("bytes", 0);
     file.xxh3_128 = members.text("xxh3_128");
-    members.finish();
+    members.finish(format_text());
     const bool leaves = file.name.empty() || file.name.starts_with('.') ||
                         file.name.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos;
     if (leaves) members.fail(item, "name", "expected a file's name, found " + in_quotes(file.name));
@@ -254,9 +190,9 @@ std::string to_text(const Manifest& manifest) {
 
 Manifest parse_manifest(std::string_view text, std::string_view source) {
   const JsonValue root = base::parse_json_value(text, source, base::ErrorKind::checkpoint);
-  Members members(root, source, "");
+  base::JsonMembers members(root, source, base::ErrorKind::checkpoint);
   Manifest manifest;
-  manifest.format = members.integer("format");
+  manifest.format = members.integer("format", 0);
   if (manifest.format != kManifestFormat) {
     members.fail(*root.find("format"), "format",
                  "expected " + std::to_string(kManifestFormat) + ", found " +
@@ -266,21 +202,21 @@ Manifest parse_manifest(std::string_view text, std::string_view source) {
   check_hash(text, source);
   manifest.program_version = members.text("program_version");
   manifest.git_hash = members.text("git_hash");
-  manifest.step = members.integer("step");
-  manifest.tokens = members.integer("tokens");
-  manifest.epoch = members.integer("epoch");
-  manifest.global_sample_index = members.integer("global_sample_index");
-  manifest.seed = members.integer("seed", std::numeric_limits<std::int64_t>::min());
+  manifest.step = members.integer("step", 0);
+  manifest.tokens = members.integer("tokens", 0);
+  manifest.epoch = members.integer("epoch", 0);
+  manifest.global_sample_index = members.integer("global_sample_index", 0);
+  manifest.seed = members.integer("seed");
   manifest.data_fingerprint = members.text("data_fingerprint");
   manifest.world_size = members.integer("world_size", 1);
-  const JsonValue& config = members.take("config", JsonValue::Type::object, "an object");
+  const JsonValue& config = members.object("config");
   if (!config.members.empty()) manifest.config = base::to_text(config, 2) + '\n';
   manifest.recent_losses = members.numbers("recent_losses");
   manifest.recent_norms = members.numbers("recent_norms");
-  manifest.state = parse_state(members.take("state", JsonValue::Type::object, "an object"), source);
-  manifest.files = parse_files(members.take("files", JsonValue::Type::array, "a list"), source);
+  manifest.state = parse_state(members.object("state"), source);
+  manifest.files = parse_files(members.list("files"), source);
   members.text(kHashKey);
-  members.finish();
+  members.finish(format_text());
   return manifest;
 }
 

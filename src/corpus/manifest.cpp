@@ -4,6 +4,7 @@
 
 #include "base/durable_file.h"
 #include "base/errors.h"
+#include "base/json_members.h"
 #include "base/read_file.h"
 #include "base/strict_json.h"
 
@@ -12,7 +13,6 @@ namespace ssmax::corpus {
 namespace {
 
 using base::JsonValue;
-using Type = JsonValue::Type;
 
 constexpr std::string_view kFormat = "ssmax token shards";
 constexpr std::int64_t kVersion = 1;
@@ -35,43 +35,20 @@ JsonValue split_json(const ManifestSplit& split) {
   return json;
 }
 
-/// Reads members of the type asked for, and names the line of one that is not so.
-class Reader {
- public:
-  explicit Reader(std::string source) : source_(std::move(source)) {}
-
-  const JsonValue& member(const JsonValue& object, std::string_view key, Type type) const {
-    const JsonValue* value = object.type == Type::object ? object.find(key) : nullptr;
-    if (value == nullptr || value->type != type) {
-      throw base::Error(
-          base::ErrorKind::data,
-          base::located(source_, value == nullptr ? object.line : value->line, key,
-                        value == nullptr ? "this member is missing" : "found " + describe(*value)));
-    }
-    return *value;
+ManifestSplit split_of(const JsonValue& object, std::string_view source, const std::string& key) {
+  base::JsonMembers members(object, source, base::ErrorKind::data, key + ".");
+  ManifestSplit split;
+  split.documents = members.integer("documents");
+  split.tokens = members.integer("tokens");
+  split.text_bytes = members.integer("text_bytes");
+  for (const JsonValue& item : members.list("files")) {
+    base::JsonMembers file(item, source, base::ErrorKind::data,
+                           key + ".files[" + std::to_string(split.files.size()) + "].");
+    split.files.push_back(
+        {file.text("file"), file.integer("tokens"), file.integer("bytes"), file.text("xxh3_128")});
   }
-  std::string text(const JsonValue& object, std::string_view key) const {
-    return member(object, key, Type::string).text;
-  }
-  std::int64_t integer(const JsonValue& object, std::string_view key) const {
-    return member(object, key, Type::integer).integer;
-  }
-  ManifestSplit split(const JsonValue& root, std::string_view key) const {
-    const JsonValue& object = member(root, key, Type::object);
-    ManifestSplit split;
-    split.documents = integer(object, "documents");
-    split.tokens = integer(object, "tokens");
-    split.text_bytes = integer(object, "text_bytes");
-    for (const JsonValue& file : member(object, "files", Type::array).items) {
-      split.files.push_back({text(file, "file"), integer(file, "tokens"), integer(file, "bytes"),
-                             text(file, "xxh3_128")});
-    }
-    return split;
-  }
-
- private:
-  std::string source_;
-};
+  return split;
+}
 
 }  // namespace
 
@@ -97,21 +74,23 @@ std::optional<Manifest> read_manifest(const std::filesystem::path& folder) {
   if (!std::filesystem::exists(path, error)) return std::nullopt;
   const JsonValue root = base::parse_json_value(base::read_text_file(path, base::ErrorKind::data),
                                                 path.string(), base::ErrorKind::data);
-  const Reader reader(path.string());
-  if (reader.text(root, "format") != kFormat || reader.integer(root, "version") != kVersion) {
-    throw base::Error(base::ErrorKind::data, path.string() + ": expected the format \"" +
+  const std::string source = path.string();
+  base::JsonMembers members(root, source, base::ErrorKind::data);
+  if (members.text("format") != kFormat || members.integer("version") != kVersion) {
+    throw base::Error(base::ErrorKind::data, source + ": expected the format \"" +
                                                  std::string(kFormat) + "\", version " +
                                                  std::to_string(kVersion));
   }
-  const JsonValue& tokenizer = reader.member(root, "tokenizer", Type::object);
+  base::JsonMembers tokenizer(members.object("tokenizer"), source, base::ErrorKind::data,
+                              "tokenizer.");
   Manifest manifest;
-  manifest.tokenizer_name = reader.text(tokenizer, "name");
-  manifest.tokenizer_hash = reader.text(tokenizer, "hash");
-  manifest.vocab_size = reader.integer(tokenizer, "vocab_size");
-  manifest.end_of_text = reader.integer(tokenizer, "end_of_text");
-  manifest.train = reader.split(root, "train");
-  manifest.validation = reader.split(root, "validation");
-  manifest.skipped_files = reader.integer(root, "skipped_files");
+  manifest.tokenizer_name = tokenizer.text("name");
+  manifest.tokenizer_hash = tokenizer.text("hash");
+  manifest.vocab_size = tokenizer.integer("vocab_size");
+  manifest.end_of_text = tokenizer.integer("end_of_text");
+  manifest.train = split_of(members.object("train"), source, "train");
+  manifest.validation = split_of(members.object("validation"), source, "validation");
+  manifest.skipped_files = members.integer("skipped_files");
   return manifest;
 }
 
