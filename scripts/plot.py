@@ -17,7 +17,8 @@
     plot.py fading FILE... --out NAME         maximum and entropy of attention rows against n, from
                                               `ssmax evaluate fading --json`
 
-RUN is a run's folder or its metrics.jsonl. Needs matplotlib (which brings numpy and Pillow).
+RUN is a run's folder or its metrics.jsonl, MODEL a run's folder, a checkpoint's or model.safetensors.
+Runs of one name are called by their folders or files. Needs matplotlib (which brings numpy and Pillow).
 """
 
 import argparse
@@ -58,6 +59,15 @@ def read_text(path):
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
+
+
+def told_apart(names, paths):
+    """The names; those that several share become the names of their folders or files."""
+    def of_path(path):
+        path = pathlib.Path(path).resolve()
+        return path.name if path.is_dir() else (
+            path.parent.name if path.name == "metrics.jsonl" else path.stem)
+    return [of_path(path) if names.count(name) > 1 else name for name, path in zip(names, paths)]
 
 
 def look(index):
@@ -146,7 +156,8 @@ def plot_loss(arguments):
     figure, axes = plt.subplots(figsize=(9.5, 5.6), layout="constrained")
     ends, late = [], []
     print(f"{'run':28s} {'steps':>7s} {'training loss':>14s} {'validation':>11s}")
-    for index, (name, training, validation) in enumerate(runs):
+    names = told_apart([name for name, _, _ in runs], arguments.inputs)
+    for index, (name, (_, training, validation)) in enumerate(zip(names, runs)):
         style = look(index)
         window = arguments.smooth or max(1, len(training) // 60)
         smooth = running_mean(training[:, 1], window)
@@ -243,7 +254,8 @@ def plot_positions(arguments):
     lengths = sorted({length for _, _, length, _ in curves if length})
     multiples = [1, 2, 4, 8, 16]
     ends, shown = [], []
-    for index, (name, mean, length, bands) in enumerate(curves):
+    names = told_apart([name for name, _, _, _ in curves], arguments.inputs)
+    for index, (name, (_, mean, length, bands)) in enumerate(zip(names, curves)):
         style = look(index)
         if bands:  # 95 % interval over sequences
             middle = [math.sqrt((band["begin"] + 1) * band["end"]) for band in bands]
@@ -318,6 +330,8 @@ def plot_length_scale(arguments):
     models = []
     for given in arguments.inputs:
         path = pathlib.Path(given)
+        steps = sorted(path.glob("checkpoints/step_" + 8 * "[0-9]"))  # of a run: its newest
+        path = steps[-1] if steps else path
         path = path / "model.safetensors" if path.is_dir() else path
         tensors = read_safetensors(path, lambda name: "normalizer." in name)
         if not tensors:
@@ -391,6 +405,12 @@ def read_result(path, task):
     return record
 
 
+def read_results(paths, task):
+    records = [read_result(path, task) for path in paths]
+    names = told_apart([record["name"] for record in records], paths)
+    return [{**record, "name": name} for record, name in zip(records, names)]
+
+
 def panels(count, width, height, columns=3):
     """A figure with `count` panels and the list of them."""
     across = min(count, columns)
@@ -405,8 +425,7 @@ def panels(count, width, height, columns=3):
 
 def plot_learned_length(arguments):
     figure, axes = plt.subplots(figsize=(8.5, 5.2), layout="constrained")
-    for index, path in enumerate(arguments.inputs):
-        record = read_result(path, "learned-length")
+    for index, record in enumerate(read_results(arguments.inputs, "learned-length")):
         p, color = np.array(record["p"]), COLORS[index % len(COLORS)]
         n = np.arange(1, len(p) + 1)
         axes.plot(n, p, ".", markersize=4, color=color, alpha=0.7)
@@ -422,7 +441,7 @@ def plot_learned_length(arguments):
 
 
 def plot_needle(arguments):
-    records = [read_result(path, "needle") for path in arguments.inputs]
+    records = read_results(arguments.inputs, "needle")
     figure, cells = panels(len(records), 4.6, 3.8)
     for axes, record in zip(cells, records):
         contexts = sorted({cell["context"] for cell in record["cells"]})
@@ -451,7 +470,7 @@ def plot_needle(arguments):
 
 def plot_heads(arguments):
     """Figure 7 of Nakanishi 2025: one prompt, the heads sorted by their score."""
-    records = [read_result(path, "attention") for path in arguments.inputs]
+    records = read_results(arguments.inputs, "attention")
     figure, both = plt.subplots(1, 2, figsize=(12.5, 4.8), layout="constrained")
     for axes, key in zip(both, ("needle", "digits")):
         ends = []
@@ -478,7 +497,7 @@ OUTCOMES = {"exact": ("#009E73", "o", "correct"), "first_digit": ("#E69F00", "^"
 
 def plot_trials(arguments):
     """Figure 8: the largest needle score over heads in every trial, sorted, marked by the answer."""
-    records = [read_result(path, "attention") for path in arguments.inputs]
+    records = read_results(arguments.inputs, "attention")
     figure, cells = panels(len(records), 4.4, 3.4)
     for axes, record in zip(cells, records):
         trials = sorted(record["contexts"][0]["trials"], key=lambda trial: -max(trial["needle"]))
@@ -498,7 +517,7 @@ def plot_trials(arguments):
 
 
 def plot_fading(arguments):
-    records = [read_result(path, "fading") for path in arguments.inputs]
+    records = read_results(arguments.inputs, "fading")
     figure, both = plt.subplots(1, 2, figsize=(12.5, 5), layout="constrained")
     for axes, key in zip(both, ("maximum", "entropy")):
         ends = []
