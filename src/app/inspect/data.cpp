@@ -44,12 +44,15 @@ void inspect_shard(std::ostream& out, const fs::path& path, const std::string& t
   constexpr std::int64_t kAnyId = std::numeric_limits<std::int32_t>::max();
   std::vector<std::int32_t> ids(static_cast<std::size_t>(std::min(shard.tokens(), kChunkTokens)));
   std::int32_t greatest = 0;
+  base::Progress progress = reading(path);
   for (std::int64_t first = 0; first < shard.tokens(); first += kChunkTokens) {
     const auto part = std::span(ids).first(
         static_cast<std::size_t>(std::min(kChunkTokens, shard.tokens() - first)));
     shard.read(part, first, kAnyId);
+    progress.advance(std::ssize(part) * token_bytes(shard.type()));
     greatest = std::max(greatest, *std::max_element(part.begin(), part.end()));
   }
+  progress.finish();
   out << "greatest id: " << greatest << '\n';
   std::vector<std::int32_t> start(static_cast<std::size_t>(std::min(shard.tokens(), kFirstTokens)));
   shard.read(start, 0, kAnyId);

@@ -42,6 +42,12 @@ void print_values(std::ostream& out, const JsonValue& value) {
   table.print(out);
 }
 
+base::Progress reading(const fs::path& file) {
+  base::ProgressOptions style;
+  style.bytes = true;
+  return {"reading " + file.string(), static_cast<std::int64_t>(fs::file_size(file)), style};
+}
+
 namespace {
 
 /// A manifest of a checkpoint says its format as a number, one of data as a name.
@@ -61,6 +67,23 @@ void inspect_json(std::ostream& out, const fs::path& path) {
   print_values(out, value);
 }
 
+/// Files that are known by their names, whatever they hold; false for others.
+bool inspect_by_name(std::ostream& out, const fs::path& path) {
+  const std::string name = path.filename().string();
+  if (name == "metrics.jsonl") {
+    inspect_metrics(out, path);
+  } else if (name == "log.txt") {
+    inspect_log(out, path);
+  } else if (name == "tokenizer.json") {
+    inspect_tokenizer(out, path);
+  } else if (name.starts_with("events.out.tfevents.")) {
+    inspect_tensorboard(out, path);
+  } else {
+    return false;
+  }
+  return true;
+}
+
 void inspect_folder(std::ostream& out, const fs::path& path) {
   if (fs::exists(path / checkpoint::kManifestName)) {
     return inspect_json(out, path / checkpoint::kManifestName);
@@ -72,6 +95,11 @@ void inspect_folder(std::ostream& out, const fs::path& path) {
                                    : inspect_run(out, path);
   }
   if (fs::exists(path / "metrics.jsonl")) return inspect_run(out, path);
+  const fs::path above = fs::absolute(path / ".").lexically_normal().parent_path().parent_path();
+  if (!checkpoint::step_folders(above).empty() &&
+      fs::equivalent(path, checkpoint::checkpoints_folder(above))) {
+    return inspect_run(out, above);
+  }
   throw base::Error(ErrorKind::usage,
                     path.string() +
                         ": expected manifest.json (a checkpoint, prepared data), checkpoints, "
@@ -88,13 +116,14 @@ void inspect(std::ostream& out, const fs::path& path, const std::string& tokeniz
   }
   const std::string extension = path.extension().string();
   if (fs::is_directory(path, ignored)) return inspect_folder(out, path);
+  if (inspect_by_name(out, path)) return;
   if (extension == ".safetensors") return inspect_tensors(out, path);
   if (extension == ".bin") return inspect_shard(out, path, tokenizer);
-  if (extension == ".jsonl") return inspect_metrics(out, path);
+  if (extension == ".jsonl") return inspect_json_lines(out, path);
   if (extension == ".json") return inspect_json(out, path);
   throw base::Error(ErrorKind::usage, path.string() +
-                                          ": expected a folder or a file .safetensors, .bin, "
-                                          ".jsonl or .json, found " +
+                                          ": expected a folder, a file .safetensors, .bin, "
+                                          ".jsonl or .json, log.txt or TensorBoard events, found " +
                                           (extension.empty() ? "no extension" : extension));
 }
 
@@ -109,7 +138,7 @@ void add_inspect(CLI::App& program) {
   command
       ->add_option("FILE_OR_DIR", options->path,
                    "A safetensors file, checkpoint, run, Hugging Face folder, token shard, "
-                   "prepared data, metrics.jsonl or JSON file")
+                   "prepared data, metrics, log or JSON file")
       ->required();
   command->add_option("--tokenizer", options->tokenizer,
                       "Show a shard's first tokens as text: \"bytes\", a file or a folder");

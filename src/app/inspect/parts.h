@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/json_value.h"
+#include "base/progress.h"
 
 /// What `ssmax inspect` shows of each kind of file; one per file of this folder. All print what
 /// they can before they throw, and throw Error(checkpoint) or Error(data) when something is
@@ -22,6 +23,8 @@ inline constexpr std::int64_t kMaxJsonBytes = std::int64_t{64} << 20;
 base::JsonValue read_json(const std::filesystem::path& file);
 /// The leaves under their dotted keys.
 void print_values(std::ostream& out, const base::JsonValue& value);
+/// Of bytes, while a file is read as a whole.
+base::Progress reading(const std::filesystem::path& file);
 
 void inspect_tensors(std::ostream& out, const std::filesystem::path& file);
 void inspect_checkpoint(std::ostream& out, const std::filesystem::path& folder);
@@ -31,7 +34,12 @@ void inspect_shard(std::ostream& out, const std::filesystem::path& file,
                    const std::string& tokenizer);
 /// A folder that `prepare` wrote.
 void inspect_data(std::ostream& out, const std::filesystem::path& folder);
+void inspect_tokenizer(std::ostream& out, const std::filesystem::path& file);
+/// Documents for `ssmax prepare`, examples for fine-tuning or others.
+void inspect_json_lines(std::ostream& out, const std::filesystem::path& file);
 void inspect_metrics(std::ostream& out, const std::filesystem::path& file);
+void inspect_log(std::ostream& out, const std::filesystem::path& file);
+void inspect_tensorboard(std::ostream& out, const std::filesystem::path& file);
 
 /// Whether a config.json is of Hugging Face, which names the class of transformers that reads it.
 bool is_hugging_face(const base::JsonValue& config);

@@ -39,7 +39,7 @@ struct Statistics {
 };
 
 Statistics statistics_of(const checkpoint::SafetensorsFile& file,
-                         const checkpoint::TensorInfo& tensor) {
+                         const checkpoint::TensorInfo& tensor, base::Progress& progress) {
   Statistics result;
   const std::int64_t size = size_of(tensor.dtype);
   std::vector<std::byte> bytes(
@@ -49,6 +49,7 @@ Statistics statistics_of(const checkpoint::SafetensorsFile& file,
         static_cast<std::size_t>(std::min(kChunkElements * size, tensor.bytes() - offset)));
     file.read_bytes(tensor, offset, part);
     for (const double value : checkpoint::values_of(tensor.dtype, part)) result.add(value);
+    progress.advance(std::ssize(part));
   }
   return result;
 }
@@ -60,8 +61,9 @@ void inspect_tensors(std::ostream& out, const fs::path& path) {
   Table table({"tensor", "dtype", "shape", "min", "max", "mean", "rms", "not finite"},
               {Align::left, Align::left, Align::left});
   std::int64_t elements = 0;
+  base::Progress progress = reading(path);
   for (const checkpoint::TensorInfo& tensor : file.tensors()) {
-    const Statistics all = statistics_of(file, tensor);
+    const Statistics all = statistics_of(file, tensor, progress);
     const auto count = static_cast<double>(all.finite);
     const auto shown = [&](double value) { return all.finite > 0 ? number_text(value) : "-"; };
     table.add({base::printable(tensor.name), std::string(name_of(tensor.dtype)),
@@ -69,6 +71,7 @@ void inspect_tensors(std::ostream& out, const fs::path& path) {
                shown(std::sqrt(all.squares / count)), number_text(all.not_finite)});
     elements += tensor.elements();
   }
+  progress.finish();
   out << path.string() << ": safetensors, " << file.tensors().size() << " tensors, "
       << base::format_count(static_cast<double>(elements)) << " elements, "
       << base::format_bytes(file.bytes()) << "\n\n";

@@ -5,6 +5,7 @@
 
 #include "base/durable_file.h"
 #include "checkpoint/checkpoint_fixture.h"
+#include "corpus/tokenizer.h"
 
 namespace ssmax::app {
 namespace {
@@ -128,6 +129,57 @@ TEST_F(InspectTest, metrics_damaged_in_the_middle) {
       << result.error->what();
 }
 
+TEST_F(InspectTest, the_folder_of_checkpoints_is_its_run) {
+  for (const fs::path& path : {run_.path() / "checkpoints", run_.path() / "checkpoints" / ""}) {
+    EXPECT_TRUE(shows(inspected(path), "step_00000010    10     640"));
+  }
+}
+
+TEST_F(InspectTest, json_lines) {
+  const fs::path path = run_.path() / "examples.jsonl";
+  write_all(path,
+            "{\"prompt\": \"a\", \"completion\": \"b\"}\n\n"
+            "{\"prompt\": \"c\", \"completion\": \"d\", \"more\": 1}\n");
+  Inspected result = inspected(path);
+  EXPECT_FALSE(result.error) << result.error->what();
+  EXPECT_TRUE(shows(result, "JSON Lines, 2 lines, examples for data.kind=supervised"));
+  EXPECT_TRUE(shows(result, "completion      2  \"b\""));
+  EXPECT_TRUE(shows(result, "more            1  1"));
+  write_all(path, "{\"text\": \"a\"}\n{\"te");
+  result = inspected(path);
+  ASSERT_TRUE(result.error);
+  EXPECT_NE(std::string(result.error->what()).find("examples.jsonl:2"), std::string::npos);
+}
+
+TEST_F(InspectTest, log) {
+  write_all(run_.path() / "log.txt",
+            "2026-11-26 09:56:29.998 I done\n2026-11-26 09:56:30.733 W the disk is slow\n");
+  const Inspected result = inspected(run_.path() / "log.txt");
+  EXPECT_TRUE(shows(result, "log, 2 lines, 1 of them warnings and errors\n"));
+  EXPECT_TRUE(shows(result, "09:56:30.733 W the disk is slow"));
+}
+
+TEST_F(InspectTest, tensorboard_events) {
+  const fs::path path = run_.path() / "events.out.tfevents.1.host.2";
+  const std::string two("\3\0\0\0\0\0\0\0crc.abccrc.\0\0\0\0\0\0\0\0crc.crc.", 35);
+  write_all(path, two);
+  EXPECT_TRUE(shows(inspected(path), "TensorBoard events, 2 of them; shown by tensorboard"));
+  write_all(path, two.substr(0, 34));
+  EXPECT_TRUE(shows(inspected(path), "TensorBoard events, 1 of them, the last one cut;"));
+}
+
+TEST_F(InspectTest, tokenizer) {
+  corpus::Vocabulary vocabulary = corpus::Tokenizer::byte_level().vocabulary();
+  vocabulary.tokens.push_back("hi");
+  vocabulary.merges.push_back({'h', 'i', 257});
+  const corpus::Tokenizer tokenizer(vocabulary);
+  tokenizer.write_json(run_.path() / "tokenizer.json");
+  const Inspected result = inspected(run_.path() / "tokenizer.json");
+  EXPECT_FALSE(result.error) << result.error->what();
+  EXPECT_TRUE(shows(result, "byte-level BPE, 258 tokens in the vocabulary, 1 merges"));
+  EXPECT_TRUE(shows(result, "257  \"hi\""));
+}
+
 TEST_F(InspectTest, token_shard) {
   const fs::path path = run_.path() / "a.bin";
   std::array<std::int32_t, 256> header = {20240520, 1, 3};
@@ -145,8 +197,9 @@ TEST_F(InspectTest, token_shard) {
 }
 
 TEST_F(InspectTest, says_what_it_cannot_show) {
-  for (const fs::path& path : {run_.path() / "absent", run_.path() / "checkpoints" / "latest",
-                               run_.path() / "checkpoints"}) {
+  fs::create_directory(run_.path() / "empty");
+  for (const fs::path& path :
+       {run_.path() / "absent", run_.path() / "checkpoints" / "latest", run_.path() / "empty"}) {
     const Inspected result = inspected(path);
     ASSERT_TRUE(result.error) << path;
     EXPECT_EQ(result.error->kind(), base::ErrorKind::usage) << result.error->what();
