@@ -65,7 +65,8 @@ void Progress::update(std::int64_t done, std::string_view detail) {
 
 void Progress::finish() {
   const std::lock_guard lock(mutex_);
-  if (!finished_ && shown_) show(options_.now(), true);
+  const bool in_place = options_.style == ProgressOptions::Style::terminal;
+  if (!finished_ && shown_ >= 0 && (in_place || shown_ != done_)) show(options_.now(), true);
   finished_ = true;
 }
 
@@ -121,7 +122,7 @@ void Progress::show(double now, bool last) {
     next_.store(now + options_.plain_seconds);
   }
   std::fflush(options_.out);
-  shown_ = true;
+  shown_ = done_;
 }
 
 }  // namespace ssmax::base

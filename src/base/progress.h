@@ -63,7 +63,7 @@ class Progress {
   std::atomic<double> next_;
   mutable std::mutex mutex_;  // of what follows, and of the output
   std::string detail_;
-  bool shown_ = false;
+  std::int64_t shown_ = -1;  // how much was done in the line shown last; < 0: none was
   bool finished_ = false;
 };
 

@@ -69,6 +69,16 @@ TEST_F(ProgressTest, PlainLinesEverySoOften) {
             "work  100%  100/100  2 tokens/s  50 s\n");
 }
 
+TEST_F(ProgressTest, PlainLinesSayNothingTwice) {
+  {
+    Progress progress("work", 2, options(ProgressOptions::Style::plain));
+    now_ += 4;
+    progress.update(2);
+    now_ += 0.1;
+  }
+  EXPECT_EQ(output(), "work  100%  2/2  0.50/s  4.0 s\n");
+}
+
 TEST_F(ProgressTest, InPlaceOnATerminal) {
   {
     Progress progress("work", 0, options(ProgressOptions::Style::terminal));
