@@ -38,8 +38,7 @@ void run_export(const ExportOptions& options) {
   how.temperature = options.temperature;
   how.with_code = options.with_code;
   how.file_bytes = static_cast<std::int64_t>(options.file_gigabytes * 1e9);
-  how.tokenizer =
-      find_tokenizer(options.tokenizer, config.data.train, config.model.vocab_size, loaded);
+  how.tokenizer = tokenizer_of(options.tokenizer, config, loaded);
 
   const hf::ExportReport report = hf::export_model(
       loaded, base::config_json(config.model), options.out, how, base::byte_progress("exporting"));

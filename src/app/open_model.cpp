@@ -53,10 +53,15 @@ std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
   return tokenizer;
 }
 
+std::optional<corpus::Tokenizer> tokenizer_of(const std::string& name,
+                                              const train::RunConfig& config,
+                                              const checkpoint::LoadedCheckpoint& loaded) {
+  return find_tokenizer(name.empty() ? config.data.tokenizer : name, config.data.train,
+                        config.model.vocab_size, loaded);
+}
+
 corpus::Tokenizer need_tokenizer(const std::string& name, const OpenModel& open) {
-  const corpus::DataConfig& data = open.config.data;
-  std::optional<corpus::Tokenizer> tokenizer = find_tokenizer(
-      name.empty() ? data.tokenizer : name, data.train, open.config.model.vocab_size, open.loaded);
+  std::optional<corpus::Tokenizer> tokenizer = tokenizer_of(name, open.config, open.loaded);
   if (!tokenizer) {
     throw base::Error(base::ErrorKind::usage,
                       "no tokenizer.json beside the shards of data.train or in the run's folder; "

@@ -32,7 +32,12 @@ std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
                                                 std::int64_t vocab_size,
                                                 const checkpoint::LoadedCheckpoint& loaded);
 
-/// `name`, else the tokenizer of the model's data or of its run. Error(usage) when there is none.
+/// `name`, else the tokenizer of the model's data or of its run.
+std::optional<corpus::Tokenizer> tokenizer_of(const std::string& name,
+                                              const train::RunConfig& config,
+                                              const checkpoint::LoadedCheckpoint& loaded);
+
+/// The same; Error(usage) when there is none.
 corpus::Tokenizer need_tokenizer(const std::string& name, const OpenModel& open);
 
 }  // namespace ssmax::app

@@ -192,6 +192,11 @@ Manifest parse_manifest(std::string_view text, std::string_view source) {
   const JsonValue root = base::parse_json_value(text, source, base::ErrorKind::checkpoint);
   base::JsonMembers members(root, source, base::ErrorKind::checkpoint);
   Manifest manifest;
+  if (const JsonValue* format = root.find("format");
+      format != nullptr && format->type == JsonValue::Type::string) {
+    members.fail(*format, "format",
+                 "expected the manifest of a checkpoint, found one of " + in_quotes(format->text));
+  }
   manifest.format = members.integer("format", 0);
   if (manifest.format != kManifestFormat) {
     members.fail(*root.find("format"), "format",

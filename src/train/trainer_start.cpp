@@ -57,8 +57,10 @@ void require_one_run(comm::Communicator& ranks, const RunConfig& config,
 std::string summary(const RunConfig& config, const MemoryPlan& plan, std::int64_t parameters,
                     int ranks) {
   return base::format_count(static_cast<double>(parameters)) + " parameters, " +
+         std::to_string(config.training.steps) +
+         (config.training.epochs > 0 ? " steps by training.epochs of " : " steps of ") +
          std::to_string(config.training.batch_sequences) + " x " +
-         std::to_string(config.data.sequence_length) + " tokens a step in micro-batches of " +
+         std::to_string(config.data.sequence_length) + " tokens in micro-batches of " +
          std::to_string(plan.micro_batch) + ", memory " + base::format_bytes(plan.bytes()) +
          (ranks > 1 ? " for rank 0" : "");
 }
@@ -102,8 +104,9 @@ void Trainer::begin() {
       ", run folder " + folder_.path().string());
   if (is_done) {
     folder_.info(config_.name + ": nothing is left to do, the run is at step " +
-                 std::to_string(step_) + " and training.steps is " +
-                 std::to_string(config_.training.steps) + "; raise it to train on");
+                 std::to_string(step_) + " of " + std::to_string(config_.training.steps) +
+                 "; raise " + (config_.training.epochs > 0 ? "training.epochs" : "training.steps") +
+                 " to train on");
   }
   if (step_ >= config_.training.steps && saved_step_ < step_) save();
 }

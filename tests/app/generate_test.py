@@ -62,6 +62,13 @@ def main():
         make(program, folder, "export", "run", "--out", "exported")
         make(program, folder, "import", "exported", "--out", "imported")
         failures += written(program, folder, "imported")  # by the tokenizer in the run's folder
+        (folder / "examples.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 4)
+        make(program, folder, "train", "small.json", "--out", "tuned", "--data.kind=supervised",
+             "--data.train=examples.jsonl", "--data.tokenizer=bytes", "--start.checkpoint=run")
+        failures += written(program, folder, "tuned")
+        make(program, folder, "export", "tuned", "--out", "exported_tuned")
+        if not (folder / "exported_tuned" / "tokenizer.json").exists():
+            failures.append("the export of a fine-tuned model has no tokenizer")
         for label, arguments in (("reading the prompt", ("--prompt", "To be read. " * 10000)),
                                  ("generating", ("--tokens", "1000000", "--temperature", "0"))):
             line = first_line(program, folder, *arguments)

@@ -61,6 +61,7 @@ CASES = [
     ("train small.json --out new --start.checkpoint=run --model.normalizer.kind=ssmax", CHECKPOINT,
      ["model.normalizer.kind", "start.allow_change"]),
     ("evaluate run loss --model.normalizer.kind=ssmax", CHECKPOINT, ["ssmax swap"]),
+    ("generate data", CHECKPOINT, ["expected the manifest of a checkpoint", "token shards"]),
     ("evaluate exported loss", CHECKPOINT, ["Hugging Face folder", "ssmax import"]),
     # Results
     ("evaluate run run loss --json {name}_loss.json", USAGE, ["two checkpoints are named small"]),
