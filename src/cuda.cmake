@@ -15,6 +15,12 @@ if(NOT SSMAX_CUDA STREQUAL "OFF")
     # CMake 3.25 does not know how nvcc is told.
     set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
     set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+    # Instructions that GPUs of compute capability 9.0 alone have are in code for 90a, which is none
+    # of what nvcc takes for native.
+    if(CMAKE_CUDA_ARCHITECTURES STREQUAL "native" AND CMAKE_CUDA_ARCHITECTURES_NATIVE)
+      string(REPLACE "90-real" "90a-real" CMAKE_CUDA_ARCHITECTURES
+                     "${CMAKE_CUDA_ARCHITECTURES_NATIVE}")
+    endif()
     set(SSMAX_WITH_CUDA ON)
   elseif(SSMAX_CUDA STREQUAL "ON")
     message(FATAL_ERROR "SSMAX_CUDA=ON needs the CUDA Toolkit 12.0 or newer with nvcc and cuBLASLt; "

@@ -18,6 +18,9 @@ inline constexpr bool kHasWarpgroups = true;
 inline constexpr bool kHasWarpgroups = false;
 #endif
 
+/// Ends the launch with an error, where the code would have to do without them.
+__device__ inline void fail_without_warpgroups() { asm volatile("trap;"); }
+
 inline constexpr int kWarpgroupSize = 128;
 
 // --- Tiles in shared memory -------------------------------------------------------------------

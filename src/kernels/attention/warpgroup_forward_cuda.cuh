@@ -113,7 +113,7 @@ class WarpgroupForwardPass : ForwardRows<W, Shape> {
   __device__ explicit WarpgroupForwardPass(const Arguments& arguments)
       : WarpgroupForwardPass(arguments, tiles_begin()) {}
 
-  /// Nothing where the code is compiled for other GPUs.
+  /// An error where the code is compiled for other GPUs.
   __device__ void run() {
     if constexpr (device::kHasWarpgroups) {
       prepare();
@@ -126,6 +126,8 @@ class WarpgroupForwardPass : ForwardRows<W, Shape> {
         device::take_registers<232>();
         work();
       }
+    } else {
+      device::fail_without_warpgroups();
     }
   }
 

@@ -13,6 +13,7 @@
 namespace ssmax::device {
 
 inline constexpr bool kHasWarpgroups = true;
+inline void fail_without_warpgroups() { simt::fail("code for other GPUs"); }
 
 inline constexpr int kWarpgroupSize = 128;
 inline constexpr int kTileAlignment = 1024;
