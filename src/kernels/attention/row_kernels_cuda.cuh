@@ -404,6 +404,7 @@ __global__ void __launch_bounds__(kColumnThreads)
   const Columns at(from.head_size);
   float* shared = device::dynamic_shared<float>();  // weights (kRowsAtOnce keys, kColumnThreads)
   float sums[kRowsAtOnce] = {};
+  bool any = false;  // of the chunk's rows see the keys; the same for all of the block
   for (int i = 0; i < in.heads_per_group; ++i) {
     const int h = group * in.heads_per_group + i;
     const int head_block = (b * in.heads + h) * per_head;
@@ -413,6 +414,7 @@ __global__ void __launch_bounds__(kColumnThreads)
     const int end = smaller((chunk.first_block + chunk.blocks - head_block) * kRowsAtOnce, in.time);
     const std::int64_t first_slot =
         static_cast<std::int64_t>(head_block - chunk.first_block) * kRowsAtOnce;
+    any = any || begin < end;
     for (int base = begin; base < end; base += kColumnThreads) {
       __syncthreads();
       const int own = base + static_cast<int>(threadIdx.x);
@@ -438,6 +440,7 @@ __global__ void __launch_bounds__(kColumnThreads)
       }
     }
   }
+  if (!any) return;  // with many chunks most are of other heads
   add_parts(sums, at, shared);
   if (at.part != 0 || at.d >= from.head_size) return;
   for (int r = 0; r < smaller(kRowsAtOnce, in.keys - key); ++r) {
