@@ -9,7 +9,8 @@
 /// How the fused attention passes are launched. A pass is a class with
 ///   Arguments       what the kernel takes; a thread's object keeps a reference to it
 ///   kThreads        of a block
-///   kLeastBlocks    of a multiprocessor; 0: the compiler's choice. A pass that deals registers anew
+///   kLeastBlocks    of a multiprocessor; 0: the compiler's choice. A pass that deals registers
+///   anew
 ///                   needs it
 ///   shared_bytes()  of dynamic shared memory
 ///   run()           the work of a thread
