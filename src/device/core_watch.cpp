@@ -1,11 +1,13 @@
 #include "device/core_watch.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <semaphore>
+#include <string>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -28,13 +30,18 @@ bool is_told_how_to_wait() {
 
 }  // namespace
 
-double seconds_without_core() {
+std::vector<pid_t> loop_threads() {
+  std::vector<pid_t> ids(static_cast<std::size_t>(cpu_threads()));
+#pragma omp parallel num_threads(cpu_threads())
+  ids[static_cast<std::size_t>(omp_get_thread_num())] = ::gettid();
+  return ids;
+}
+
+double seconds_without_core(std::span<const pid_t> threads) {
   double total = 0.0;
-  std::error_code error;
-  std::filesystem::directory_iterator task("/proc/self/task", error);
-  for (; !error && task != std::filesystem::directory_iterator(); task.increment(error)) {
+  for (const pid_t id : threads) {
     // Nanoseconds on a core, nanoseconds of waiting for one, time slices.
-    std::ifstream file(task->path() / "schedstat");
+    std::ifstream file("/proc/self/task/" + std::to_string(id) + "/schedstat");
     double ran = 0.0;
     double waited = 0.0;
     if (file >> ran >> waited) total += 1e-9 * waited;
@@ -65,8 +72,9 @@ SleepBetweenLoops::~SleepBetweenLoops() {
   holder_.join();  // with which its team ends
 }
 
-CoreWatch::CoreWatch(const CoreWatchOptions& options) : options_(options), threads_(cpu_threads()) {
-  if (threads_ > 1 && !is_told_how_to_wait()) thread_ = std::thread([this] { watch(); });
+CoreWatch::CoreWatch(const CoreWatchOptions& options)
+    : options_(options), threads_(loop_threads()) {
+  if (threads_.size() > 1 && !is_told_how_to_wait()) thread_ = std::thread([this] { watch(); });
 }
 
 CoreWatch::~CoreWatch() {
@@ -94,15 +102,15 @@ void CoreWatch::watch() {
   bool is_told = false;
   for (;;) {
     const base::Stopwatch watch;
-    const double before = seconds_without_core();
+    const double before = seconds_without_core(threads_);
     if (!wait(options_.tick_seconds)) return;
-    if (seconds_without_core() - before < kShortage * watch.seconds()) {
+    if (seconds_without_core(threads_) - before < kShortage * watch.seconds()) {
       pause = options_.sleep_seconds;
       continue;
     }
-    const SleepBetweenLoops sleep(threads_);
+    const SleepBetweenLoops sleep(static_cast<int>(threads_.size()));
     if (!is_told) {
-      base::log_info("other work wants the cores of these " + std::to_string(threads_) +
+      base::log_info("other work wants the cores of these " + std::to_string(threads_.size()) +
                      " threads: they sleep between loops now instead of spinning");
       is_told = true;
     }

@@ -1,8 +1,12 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <condition_variable>
 #include <mutex>
+#include <span>
 #include <thread>
+#include <vector>
 
 /// What CPU threads do between two loops. OpenMP's spin for milliseconds, ready for the next loop
 /// at once, as suits a quiet machine. Where others want the cores a spinning thread keeps one from
@@ -10,9 +14,12 @@
 /// becomes a hundred times slower, and more.
 namespace ssmax::device {
 
-/// Seconds that threads of this process which live now were ready to run and had no core, in all;
-/// 0 where the kernel does not count them.
-double seconds_without_core();
+/// The kernel's ids of the threads that share this thread's loops.
+std::vector<pid_t> loop_threads();
+
+/// Seconds that these threads of the process were ready to run and had no core, in all; 0 where the
+/// kernel does not count them.
+double seconds_without_core(std::span<const pid_t> threads);
 
 /// While it lives, OpenMP's threads sleep between loops. The library reads its settings before
 /// main, but it does not spin while it manages more threads than there are cores (its manual,
@@ -40,7 +47,7 @@ struct CoreWatchOptions {
 
 /// While it lives, threads spin or sleep between loops, as the cores are theirs or not; says so in
 /// the log the first time. Does nothing for one thread, or where OMP_WAIT_POLICY or GOMP_SPINCOUNT
-/// say what to do. To be made after set_cpu_threads().
+/// say what to do. To be made after set_cpu_threads(), by the thread that computes.
 class CoreWatch {
  public:
   explicit CoreWatch(const CoreWatchOptions& options = {});
@@ -56,7 +63,7 @@ class CoreWatch {
   void watch();
 
   CoreWatchOptions options_;
-  int threads_;
+  std::vector<pid_t> threads_;  // others of the process may wait for these
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   bool sleeps_ = false;

@@ -75,14 +75,16 @@ class CoreWatching : public testing::Test {
 
 TEST_F(CoreWatching, CountsTheTimeOfThreadsThatShareACore) {
   const OneCore core;
-  const double before = seconds_without_core();
+  const std::vector<pid_t> threads = loop_threads();
+  ASSERT_EQ(threads.size(), 2U);
+  const double before = seconds_without_core(threads);
   const base::Stopwatch watch;
   std::atomic<bool> end = false;
   std::thread other([&] {
     while (!end) continue;
   });
   while (watch.seconds() < 0.3) continue;
-  const double waited = seconds_without_core() - before;
+  const double waited = seconds_without_core(threads) - before;
   end = true;
   other.join();
   // One of two runs at any time; half of that is left for a counter that lags by a time slice.
