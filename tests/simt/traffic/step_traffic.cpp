@@ -68,7 +68,7 @@ std::uint64_t OpTraffic::moved() const {
 
 std::vector<OpTraffic> count_row_ops() {
   BenchOptions options;
-  options.device = "cuda";
+  options.device = device::DeviceKind::cuda;
   options.tokens = 256;
   options.vocabulary = 2003;  // odd, as 50,257 is
   std::vector<OpTraffic> ops =
@@ -84,7 +84,7 @@ std::vector<OpTraffic> count_row_ops() {
 
 std::vector<OpTraffic> count_attention(const std::string& normalizer, std::int64_t head_size) {
   BenchOptions options;
-  options.device = "cuda";
+  options.device = device::DeviceKind::cuda;
   options.tokens = 384;
   options.sequence_length = 384;
   options.heads = 2;
