@@ -37,11 +37,14 @@ CLI::Validator non_negative_number() {
 std::vector<std::string> overrides_of(const CLI::App& command) {
   std::vector<std::string> overrides;
   for (const std::string& argument : command.remaining(true)) {
-    if (argument.rfind("--", 0) != 0 || argument.find('=') == std::string::npos) {
+    const bool is_option = argument.starts_with("--");
+    if (!is_option || argument.find('=') == std::string::npos) {
+      const bool is_key = is_option && argument.find('.') != std::string::npos;
       throw base::Error(base::ErrorKind::usage,
                         "unknown argument '" + argument +
                             "': expected an option of this command (see --help) or a config "
-                            "override --section.key=value");
+                            "override --section.key=value" +
+                            (is_key ? ", here " + argument + "=VALUE" : ""));
     }
     overrides.push_back(argument);
   }

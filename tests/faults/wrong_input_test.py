@@ -37,6 +37,7 @@ CASES = [
     ("generate run --seed -1", USAGE, ["--seed: must be at least 0, found -1"]),
     ("bench swiglu --seconds 0", USAGE, ["--seconds: must be above 0, found 0"]),
     ("evaluate run needle --haystack text --contexts abc", USAGE, ["must be above 0, found abc"]),
+    ("train small.json --training.steps 4", USAGE, ["here --training.steps=VALUE"]),
     ("train small.json --start.continue_run=true", USAGE, ["start.continue_run",
                                                           "needs start.checkpoint"]),
     ('train small.json --start.checkpoint=run --start.allow_change=["model.normaliser"]', USAGE,
