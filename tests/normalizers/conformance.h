@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <string>
 #include <vector>
@@ -120,6 +121,17 @@ inline void expect_same_bits(const AttentionResult& a, const AttentionResult& b)
     EXPECT_EQ(a.*member, b.*member);
   }
   EXPECT_EQ(a.dparameters, b.dparameters);
+}
+
+/// The case with NaN in the keys that no query sees, as memory that nobody has written may hold.
+inline AttentionCase with_unwritten_keys(AttentionCase c) {
+  const AttentionShape& s = c.shape;
+  const std::int64_t row = s.groups * s.head_size;
+  for (std::int64_t i = 0; i < s.batch * s.keys() * row; ++i) {
+    if (i / row % s.keys() < s.first_position + s.time) continue;
+    for (auto* values : {&c.k, &c.v}) (*values)[static_cast<std::size_t>(i)] = std::nan("");
+  }
+  return c;
 }
 
 /// Query t alone, with the keys up to it as its cache.

@@ -139,10 +139,11 @@ constexpr std::int64_t kEvenGap = 8;
 // row takes nearly all weight, and dc is the little that is left of terms of that size.
 TEST_P(DeviceNormalizer, Fp32AgreesWithDouble) {
   for_all(kRowScenarios, [&](const auto&, const auto& normalizer, const auto& c) {
-    test::expect_close(test::run_attention<float>(normalizer, c, Run::forward_and_backward, 0.0,
-                                                  on_device(kOddGap)),
-                       test::run_attention<double>(normalizer, c), normalizer.parameters(),
-                       {3e-6, 2e-5, 5e-4, 5e-5});
+    test::expect_close(
+        test::run_attention<float>(normalizer, test::with_unwritten_keys(c),
+                                   Run::forward_and_backward, 0.0, on_device(kOddGap)),
+        test::run_attention<double>(normalizer, c), normalizer.parameters(),
+        {3e-6, 2e-5, 5e-4, 5e-5});
   });
 }
 
@@ -189,8 +190,9 @@ bool weighs_as_softmax(const std::string& kind) {
 // parameters are the same sums of dc in both, and cancel as chance has it.
 TEST_P(DeviceNormalizer, FusedAgreesWithDouble) {
   for_all(kFusedScenarios, [&](const auto&, const auto& normalizer, const auto& c) {
-    const AttentionResult found = test::run_attention<Bf16>(
-        normalizer, c, Run::forward_and_backward, 0.0, on_device(kEvenGap));
+    const AttentionResult found =
+        test::run_attention<Bf16>(normalizer, test::with_unwritten_keys(c),
+                                  Run::forward_and_backward, 0.0, on_device(kEvenGap));
     const AttentionResult exact = test::run_attention<double>(normalizer, c);
     expect_rounded(found, exact);
     if (weighs_as_softmax(GetParam())) {
@@ -219,10 +221,11 @@ TEST_P(DeviceNormalizer, ForwardByWarpgroupsAgreesWithDouble) {
   }
   const AttentionFormScope scope(kernels::AttentionForm::wgmma);
   std::vector<Scenario> scenarios = kWarpgroupScenarios;
-  scenarios.push_back(kFusedScenarios[1]);
+  scenarios.insert(scenarios.end(), kFusedScenarios.begin() + 1, kFusedScenarios.end());
   for_all(scenarios, [&](const auto&, const auto& normalizer, const auto& c) {
     const auto run = [&](test::Run what) {
-      return test::run_attention<Bf16>(normalizer, c, what, 0.0, on_device(kEvenGap));
+      return test::run_attention<Bf16>(normalizer, test::with_unwritten_keys(c), what, 0.0,
+                                       on_device(kEvenGap));
     };
     const AttentionResult found = run(Run::forward_and_backward);
     expect_rounded(found, test::run_attention<double>(normalizer, c));
@@ -233,8 +236,9 @@ TEST_P(DeviceNormalizer, ForwardByWarpgroupsAgreesWithDouble) {
 TEST_P(DeviceNormalizer, FusedOnManyKeysAgreesWithDouble) {
   if (GetParam() == "entmax") GTEST_SKIP() << "goes by rows, however many keys there are";
   for_all(kManyKeysScenarios, [&](const auto&, const auto& normalizer, const auto& c) {
-    const AttentionResult found = test::run_attention<Bf16>(
-        normalizer, c, Run::forward_and_backward, 0.0, on_device(kEvenGap));
+    const AttentionResult found =
+        test::run_attention<Bf16>(normalizer, test::with_unwritten_keys(c),
+                                  Run::forward_and_backward, 0.0, on_device(kEvenGap));
     const AttentionResult exact = test::run_attention<double>(normalizer, c);
     expect_rounded(found, exact);
     test::expect_close(found, exact, normalizer.parameters(), {4e-3, 2e-2, 5e-4, 5e-4});

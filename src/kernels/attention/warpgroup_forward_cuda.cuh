@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "device/warpgroup.cuh"
 #include "kernels/attention/forward_rows_cuda.cuh"
 #include "kernels/attention/pass_cuda.cuh"
@@ -313,12 +315,16 @@ template <int kHeadSize, MonoidWeighting W>
 void run_warpgroup_forward(Stream& stream, const ForwardArguments<W>& arguments,
                            const AttentionInputs& inputs) {
   using Shape = WarpgroupForwardShapeOf<W, kHeadSize>;
+  // Keys after the last query may never have been written: out of the map they are zeros.
+  const auto used = [&](ConstHeadsView view) {
+    view.time = std::min(view.time, inputs.first_position + inputs.q.time);
+    return map_of(view, Shape::kKeys);
+  };
   launch_pass<WarpgroupForwardPass<W, Shape>>(
       stream,
       tile_grid(arguments.in.heads, inputs.q.batch,
                 base::div_up(arguments.in.time, Shape::kQueries)),
-      {arguments, map_of(inputs.q, Shape::kQueries), map_of(inputs.k, Shape::kKeys),
-       map_of(inputs.v, Shape::kKeys)});
+      {arguments, map_of(inputs.q, Shape::kQueries), used(inputs.k), used(inputs.v)});
 }
 
 }  // namespace ssmax::kernels::cuda
