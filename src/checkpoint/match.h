@@ -25,8 +25,6 @@ struct SwapReport {
   std::vector<std::string> loaded;
   std::vector<Created> created;
   std::vector<std::string> dropped;
-
-  bool changed() const { return !created.empty() || !dropped.empty(); }
 };
 
 /// Lines for people: counts of what is loaded, names of what is created and dropped.

@@ -1,11 +1,12 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 #include <functional>
 
 #include "base/config.h"
 #include "base/config_fixture.h"
+#include "support/files.h"
+#include "support/temporary_folder.h"
 
 namespace ssmax {
 namespace {
@@ -29,25 +30,18 @@ std::string refusal(std::string_view text, std::initializer_list<std::string> ov
 
 std::string override_refusal(const std::string& text) { return refusal("{}", {text}); }
 
-/// A folder of its own for each test, removed afterwards.
 class ConfigFiles : public testing::Test {
  protected:
-  ConfigFiles() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "ssmax_XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~ConfigFiles() override { std::filesystem::remove_all(folder_); }
-
   std::filesystem::path write(const std::string& name, const std::string& text) const {
     const std::filesystem::path path = folder_ / name;
     std::filesystem::create_directories(path.parent_path());
-    std::ofstream(path) << text;
+    support::write_all(path, text);
     return path;
   }
   /// The error of loading the file, without the folder in front.
   std::string refusal(const std::filesystem::path& path) const {
     std::string message = message_of([&] { base::load_config<RunConfig>(path); });
-    const std::string prefix = folder_.string() + '/';
+    const std::string prefix = folder_.path().string() + '/';
     for (std::size_t at = message.find(prefix); at != std::string::npos;
          at = message.find(prefix)) {
       message.erase(at, prefix.size());
@@ -55,7 +49,7 @@ class ConfigFiles : public testing::Test {
     return message;
   }
 
-  std::filesystem::path folder_;
+  support::TemporaryFolder folder_;
 };
 
 TEST(ConfigRead, DefaultsStandWhereNothingIsSaid) {
@@ -315,7 +309,7 @@ TEST_F(ConfigFiles, RefusesWhatCannotBeRead) {
   EXPECT_EQ(refusal(folder_ / "missing.json"),
             "cannot open missing.json: No such file or directory");
   EXPECT_TRUE(message_of([&] {
-                base::load_config<RunConfig>(folder_);
+                base::load_config<RunConfig>(folder_.path());
               }).ends_with("it is a folder, expected a file"));
   EXPECT_TRUE(message_of([] {
                 base::load_config<RunConfig>("/dev/zero");

@@ -4,11 +4,11 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
 #include "base/read_file.h"
+#include "support/temporary_folder.h"
 
 namespace ssmax::base {
 namespace {
@@ -34,20 +34,14 @@ class Faults {
 
 class DurableFiles : public testing::Test {
  protected:
-  DurableFiles() {
-    std::string pattern = (fs::temp_directory_path() / "ssmax_XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~DurableFiles() override { fs::remove_all(folder_); }
-
   std::string content(const std::string& name) const {
     return read_text_file(folder_ / name, ErrorKind::data);
   }
   int entries() const {
-    return static_cast<int>(std::distance(fs::directory_iterator(folder_), {}));
+    return static_cast<int>(std::distance(fs::directory_iterator(folder_.path()), {}));
   }
 
-  fs::path folder_;
+  support::TemporaryFolder folder_;
 };
 
 TEST_F(DurableFiles, WritesWhatItIsGiven) {
@@ -179,7 +173,7 @@ TEST_F(DurableFiles, RenamesFolders) {
 }
 
 TEST_F(DurableFiles, FreeBytesOfWhatDoesNotExistYet) {
-  EXPECT_GT(free_bytes(folder_), 0);
+  EXPECT_GT(free_bytes(folder_.path()), 0);
   EXPECT_GT(free_bytes(folder_ / "not" / "there"), 0);
   EXPECT_GT(free_bytes("not_there"), 0);
 }
@@ -203,7 +197,7 @@ TEST_F(DurableFiles, ReadsAtOffsets) {
         << error.what();
   }
   EXPECT_THROW(read_text_file(folder_ / "a", ErrorKind::data, 4), Error);
-  EXPECT_THROW(InputFile(folder_, ErrorKind::data), Error);
+  EXPECT_THROW(InputFile(folder_.path(), ErrorKind::data), Error);
   EXPECT_THROW(InputFile(folder_ / "b", ErrorKind::data), Error);
 }
 

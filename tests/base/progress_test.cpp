@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 #include <limits>
 #include <string>
 #include <thread>
@@ -12,6 +11,7 @@
 #include "base/format.h"
 #include "base/log.h"
 #include "base/read_file.h"
+#include "support/temporary_folder.h"
 
 namespace ssmax::base {
 namespace {
@@ -153,8 +153,7 @@ TEST(Format, Bytes) {
 TEST(Clock, WritesUtc) { EXPECT_EQ(utc_time(1767225599.9), "2025-12-31T23:59:59Z"); }
 
 TEST(Log, GoesToTheFileWhileItLives) {
-  std::string pattern = (std::filesystem::temp_directory_path() / "ssmax_XXXXXX").string();
-  const std::filesystem::path folder = mkdtemp(pattern.data());
+  const support::TemporaryFolder folder;
   testing::internal::CaptureStderr();
   log_info("before");
   {
@@ -168,7 +167,6 @@ TEST(Log, GoesToTheFileWhileItLives) {
   log_info("after");
   const std::string console = testing::internal::GetCapturedStderr();
   const std::string text = read_text_file(folder / "log.txt", ErrorKind::data);
-  std::filesystem::remove_all(folder);
   for (const char* message : {"before", " W inside {} %d\n", "again", "after"}) {
     EXPECT_NE(console.find(message), std::string::npos) << message << " in " << console;
   }

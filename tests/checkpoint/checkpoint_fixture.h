@@ -5,9 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <functional>
-#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,23 +14,16 @@
 #include "checkpoint/checkpoint_store.h"
 #include "checkpoint/load.h"
 #include "checkpoint/match.h"
+#include "support/files.h"
 #include "support/temporary_folder.h"
 
 namespace ssmax::checkpoint {
 
 namespace fs = std::filesystem;
 
+using support::read_all;
 using support::TemporaryFolder;
-
-inline std::string read_all(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-inline void write_all(const fs::path& path, std::string_view bytes) {
-  std::ofstream(path, std::ios::binary | std::ios::trunc)
-      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
+using support::write_all;
 
 /// The message of the Error that `work` throws, which must be of `kind`; "" when it throws none.
 inline std::string error_of(base::ErrorKind kind, const std::function<void()>& work) {

@@ -23,6 +23,8 @@ class TemporaryFolder {
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path operator/(const std::filesystem::path& file) const { return path_ / file; }
+  std::string name(const std::string& file) const { return (path_ / file).string(); }
 
  private:
   std::filesystem::path path_;

@@ -42,7 +42,7 @@ class DeviceRunTest : public ::testing::Test {
 
   /// Losses of steps and validations in the order of metrics.jsonl.
   std::vector<double> losses(const std::string& name) {
-    const std::string text = read_file(folder(name) / "metrics.jsonl");
+    const std::string text = read_all(folder(name) / "metrics.jsonl");
     const std::regex loss(R"re("loss":([0-9.e+-]+))re");
     std::vector<double> values;
     for (std::sregex_iterator it(text.begin(), text.end(), loss), end; it != end; ++it) {
@@ -70,7 +70,7 @@ class DeviceRunTest : public ::testing::Test {
   std::string tensors(const std::string& name, std::int64_t step) {
     const auto path =
         checkpoint::checkpoints_folder(folder(name)) / checkpoint::step_folder_name(step);
-    return read_file(path / "model.safetensors") + read_file(path / "optimizer.safetensors");
+    return read_all(path / "model.safetensors") + read_all(path / "optimizer.safetensors");
   }
 
   std::filesystem::path folder(const std::string& name) { return data_.path() / name; }

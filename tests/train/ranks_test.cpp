@@ -25,7 +25,7 @@ class Ranks : public RankRuns {
 
   std::vector<double> losses(const std::string& name) {
     std::vector<double> result;
-    const std::string text = read_file(data_ / name / "metrics.jsonl");
+    const std::string text = read_all(data_ / name / "metrics.jsonl");
     const std::string key = "\"loss\":";
     for (std::size_t at = text.find(key); at != text.npos; at = text.find(key, at + 1)) {
       result.push_back(std::stod(text.substr(at + key.size())));

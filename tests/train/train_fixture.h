@@ -1,16 +1,18 @@
 #pragma once
 
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
 #include "base/config.h"
 #include "base/random.h"
 #include "corpus/shard_writer.h"
+#include "support/files.h"
 #include "train/run_config.h"
 
 namespace ssmax::train {
+
+using support::read_all;
 
 /// A shard of `tokens` ids below 61 that repeat themselves, so that there is something to learn.
 inline void write_tokens(const std::filesystem::path& path, std::int64_t tokens) {
@@ -42,11 +44,6 @@ inline RunConfig small_run(const std::filesystem::path& folder,
                  "validation": {"every_steps": 4, "batches": 2}})",
              "test", all)
       .resolved();
-}
-
-inline std::string read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
 }  // namespace ssmax::train

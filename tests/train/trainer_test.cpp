@@ -44,14 +44,14 @@ class TrainerTest : public ::testing::Test {
   std::string tensors(const std::string& name, std::int64_t step) {
     const auto path =
         checkpoint::checkpoints_folder(folder(name)) / checkpoint::step_folder_name(step);
-    return read_file(path / "model.safetensors") + read_file(path / "optimizer.safetensors");
+    return read_all(path / "model.safetensors") + read_all(path / "optimizer.safetensors");
   }
 
   /// metrics.jsonl without the values of timing keys.
   std::string metrics(const std::string& name) {
     static const std::regex timing(
         R"re("(seconds|tokens_per_second|model_flops_utilization)":[^,}]*)re");
-    return std::regex_replace(read_file(folder(name) / "metrics.jsonl"), timing, "");
+    return std::regex_replace(read_all(folder(name) / "metrics.jsonl"), timing, "");
   }
 
   support::TemporaryFolder data_;
@@ -108,10 +108,10 @@ TEST_F(TrainerTest, TokensAreThoseOfTheBatchesAsTheyWere) {
 
 TEST_F(TrainerTest, ARunThatIsDoneStaysAsItWas) {
   run(config({"--training.steps=6"}), "run");
-  const std::string before = read_file(folder("run") / "config.json");
+  const std::string before = read_all(folder("run") / "config.json");
   run(config({"--training.steps=3", "--optimizer.learning_rate=0.5"}), "run");
-  EXPECT_EQ(read_file(folder("run") / "config.json"), before);
-  EXPECT_NE(read_file(folder("run") / "log.txt").find("nothing is left to do"), std::string::npos);
+  EXPECT_EQ(read_all(folder("run") / "config.json"), before);
+  EXPECT_NE(read_all(folder("run") / "log.txt").find("nothing is left to do"), std::string::npos);
 }
 
 TEST_F(TrainerTest, MicroBatchesGiveTheSameStepUpToRounding) {
@@ -145,7 +145,7 @@ TEST_F(TrainerTest, SignalSavesAndTheNextRunGoesOn) {
     EXPECT_EQ(trainer.steps_done(), 1);
   }
   // The step has two micro-batches, so there was time to say so.
-  EXPECT_NE(read_file(folder("stopped") / "log.txt").find("asked to stop: step 1 is finished"),
+  EXPECT_NE(read_all(folder("stopped") / "log.txt").find("asked to stop: step 1 is finished"),
             std::string::npos);
   Trainer trainer(run_config, folder("stopped"));
   EXPECT_EQ(trainer.steps_done(), 1);

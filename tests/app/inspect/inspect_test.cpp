@@ -10,9 +10,9 @@
 namespace ssmax::app {
 namespace {
 
-using checkpoint::read_all;
 using checkpoint::TinyRun;
-using checkpoint::write_all;
+using support::read_all;
+using support::write_all;
 namespace fs = std::filesystem;
 
 /// What was printed, and the error that followed it.
