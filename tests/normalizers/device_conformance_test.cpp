@@ -136,14 +136,15 @@ constexpr std::int64_t kOddGap = 3;
 constexpr std::int64_t kEvenGap = 8;
 
 // Bounds as on the CPU: scores reach 30 with a rounding of 2^-24 each. With 600 keys one key of a
-// row takes nearly all weight, and dc is the little that is left of terms of that size.
+// row takes nearly all weight, and dc is the little that is left of terms of that size: 4e-4 with
+// the host's exponentials, and twice that is left to a GPU's own and its divisions.
 TEST_P(DeviceNormalizer, Fp32AgreesWithDouble) {
   for_all(kRowScenarios, [&](const auto&, const auto& normalizer, const auto& c) {
     test::expect_close(
         test::run_attention<float>(normalizer, test::with_unwritten_keys(c),
                                    Run::forward_and_backward, 0.0, on_device(kOddGap)),
         test::run_attention<double>(normalizer, c), normalizer.parameters(),
-        {3e-6, 2e-5, 5e-4, 5e-5});
+        {3e-6, 2e-5, 1e-3, 5e-5});
   });
 }
 
