@@ -42,6 +42,9 @@ PASSES = {
                        lambda s: (2 * s["kQueries"] + 4 * s["kKeys"]) * s["kD"]),
     "WarpgroupForwardShape": ("warpgroup_forward_cuda.cuh",
                               lambda s: (s["kQueries"] + 4 * s["kKeys"]) * s["kD"]),
+    "WarpgroupKeyShape": ("warpgroup_key_pass_cuda.cuh",
+                          lambda s: (2 * s["kKeys"] + 4 * SUMMED_QUERIES) * s["kD"] +
+                          2 * s["kKeys"] * SUMMED_QUERIES),
     "KeyPassShape": ("key_pass_cuda.cuh",
                      lambda s: (2 * s["kKeys"] + 4 * s["kQueries"]) * s["kD"] +
                      s["kBackwardForm"] * s["kKeys"] * SUMMED_QUERIES),
@@ -54,7 +57,7 @@ def shape_constants(name, head_size, second):
     text = (ATTENTION / PASSES[name][0]).read_text()
     body = re.search(r"struct %s \{(.*?)\n\};" % name, text, re.DOTALL).group(1)
     constants = {"kHeadSize": head_size, "kKeyTile": second, "kBackwardForm": second,
-                 "kWarpSize": 32, "kWarpgroupSize": 128}
+                 "kWarpSize": 32, "kWarpgroupSize": 128, "kSummedQueries": SUMMED_QUERIES}
     for found in re.finditer(r"static constexpr int (\w+) = ([^;]+);", body):
         expression = re.sub(r"(.+) \? (.+) : (.+)", r"(\2) if (\1) else (\3)", found.group(2))
         expression = expression.replace("device::", "").replace(" / ", " // ")
@@ -64,11 +67,11 @@ def shape_constants(name, head_size, second):
 
 def tile_bytes(kernel_name):
     """Dynamic shared memory of a fused pass, in bytes of its tiles; 0 of other kernels."""
-    found = re.search(r"^pass_kernel<.*\b(ForwardShape|WarpgroupForwardShape|QueryPassShape|KeyPassShape)"
-                      r"<(\d+), (?:\(BackwardForm\))?(\d+)>", kernel_name)
+    found = re.search(r"^pass_kernel<.*\b(%s)<(\d+)(?:, (?:\(BackwardForm\))?(\d+))?>" %
+                      "|".join(PASSES), kernel_name)
     if not found:
         return 0
-    constants = shape_constants(found.group(1), int(found.group(2)), int(found.group(3)))
+    constants = shape_constants(found.group(1), int(found.group(2)), int(found.group(3) or 0))
     return PASSES[found.group(1)][1](constants) * 2
 
 

@@ -66,6 +66,13 @@ __device__ inline void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
+/// x, of which the compiler knows no more: what follows from it is computed here, and not kept in
+/// registers from before a loop.
+__device__ inline unsigned only_here(unsigned x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
 /// 2^x within 2 ulp; subnormal results are 0.
 __device__ inline float exp2_approx(float x) {
   float y;

@@ -57,6 +57,16 @@ __device__ inline MatrixDescriptor matrix_descriptor(SharedAddress address, int 
 /// Registers of products not yet issued are as the program sees them; before the first product, and
 /// whenever operands or sums in registers have changed.
 __device__ inline void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+/// The values are in their registers here, and not put there later, while products are under way,
+/// which would make the compiler wait for these.
+template <int kN>
+__device__ void settle(float (&c)[kN][4]) {
+#pragma unroll
+  for (int n = 0; n < kN; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) asm volatile("" : "+f"(c[n][i])::"memory");
+  }
+}
 /// Closes the group of products issued since the last one.
 __device__ inline void products_commit() {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
@@ -159,6 +169,34 @@ __device__ inline void multiply_async(float (&c)[16][4], const std::uint32_t (&a
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits), "r"(static_cast<int>(sums)));
 }
 
+/// a and b (16, 8) or (16, 64), both in tiles: their sums run down the rows. `a` lies in one tile.
+__device__ inline void multiply_columns_async(float (&c)[1][4], MatrixDescriptor a,
+                                              MatrixDescriptor b, Sums sums) {
+  asm volatile(
+      "{\n.reg .pred accumulate;\nsetp.ne.b32 accumulate, %6, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3}, "
+      "%4, %5, accumulate, 1, 1, 1, 1;\n}"
+      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3])
+      : "l"(a.bits), "l"(b.bits), "r"(static_cast<int>(sums)));
+}
+__device__ inline void multiply_columns_async(float (&c)[8][4], MatrixDescriptor a,
+                                              MatrixDescriptor b, Sums sums) {
+  asm volatile(
+      "{\n.reg .pred accumulate;\nsetp.ne.b32 accumulate, %34, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+      "%32, %33, accumulate, 1, 1, 1, 1;\n}"
+      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
+        "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]),
+        "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]),
+        "+f"(c[4][2]), "+f"(c[4][3]), "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]),
+        "+f"(c[6][0]), "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]),
+        "+f"(c[7][2]), "+f"(c[7][3])
+      : "l"(a.bits), "l"(b.bits), "r"(static_cast<int>(sums)));
+}
+
 // --- Barriers that count -------------------------------------------------------------------------
 
 /// A barrier in shared memory, eight bytes. It passes a phase when all arrivals and all announced
@@ -210,6 +248,15 @@ __device__ inline void copy_box_async(SharedAddress tile, const TensorMap& map, 
       "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
       "[%0], [%1, {%2, %3, %4, %5}], [%6];" ::"r"(tile),
       "l"(&map), "r"(column), "r"(head), "r"(row), "r"(sequence), "r"(barrier)
+      : "memory");
+}
+/// The same of `bytes` that lie one behind the other; addresses and bytes are multiples of 16.
+__device__ inline void copy_bytes_async(SharedAddress to, const void* from, int bytes,
+                                        BarrierAddress barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(to),
+      "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(barrier)
       : "memory");
 }
 /// What this thread has stored in shared memory is there for products and copies to come.

@@ -36,5 +36,24 @@ TEST_F(Warpgroup, RegistersTimesColumns) {
   expect(run<registers_times_columns<16>>(), 128);
 }
 
+TEST_F(Warpgroup, ColumnsTimesColumns) {
+  const auto expect = [&](const std::vector<float>& c, std::int64_t columns) {
+    for (std::int64_t i = 0; i < 64; ++i) {
+      for (std::int64_t n = 0; n < columns; ++n) {
+        double sum = 0.0;
+        for (std::int64_t k = 0; k < 32; ++k) sum += at(0, k, 1, i) * at(1, 7 + k, 2, n);
+        ASSERT_NEAR(c[static_cast<std::size_t>(i * columns + n)], sum, 1e-5) << i << ", " << n;
+      }
+    }
+  };
+  expect(run<columns_times_columns<1>>(), 8);
+  expect(run<columns_times_columns<8>>(), 64);
+}
+
+TEST_F(Warpgroup, PlainBytes) {
+  const auto c = run<plain_bytes<Bf16>>(tensor_.data<Bf16>());
+  for (std::size_t i = 0; i < 24; ++i) EXPECT_EQ(c[i], values_[i < 16 ? i : i - 8]);
+}
+
 }  // namespace
 }  // namespace ssmax::device

@@ -214,8 +214,9 @@ TEST_P(DeviceNormalizer, FusedOnShortRowsAgreesWithDouble) {
   });
 }
 
-// The backward, which is the same, shows whether the rows are saved as it expects them.
-TEST_P(DeviceNormalizer, ForwardByWarpgroupsAgreesWithDouble) {
+// Forward and, of Softmax's weights, the backward in one pass; the others' shows whether the rows
+// are saved as it expects them.
+TEST_P(DeviceNormalizer, FusedByWarpgroupsAgreesWithDouble) {
   if (GetParam() == "entmax") GTEST_SKIP() << "goes by rows";
   if (device::capability_major(device::gpu_device()) != 9) {
     GTEST_SKIP() << "compute capability 9.0 only";

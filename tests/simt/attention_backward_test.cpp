@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "device/gpus.h"
+#include "kernels/attention/attention_form.h"
 #include "kernels/attention/fused_cuda.cuh"
 #include "kernels/attention/normalizer_of.h"
 #include "support/attention_case.h"
@@ -9,28 +10,32 @@
 namespace ssmax {
 namespace {
 
+using kernels::AttentionForm;
 using kernels::cuda::BackwardForm;
 using kernels::cuda::BackwardPlan;
 using test::AttentionResult;
 
 class Planned : public kernels::NormalizerOf<kernels::LogLength, kernels::SoftmaxWeighting> {
  public:
-  explicit Planned(const BackwardPlan& plan)
-      : NormalizerOf({.initial_scale = 1.0}, {}), plan_(plan) {}
+  explicit Planned(const BackwardPlan& plan, AttentionForm form = AttentionForm::mma)
+      : NormalizerOf({.initial_scale = 1.0}, {}), plan_(plan), form_(form) {}
 
   void backward(device::Stream& stream, const kernels::AttentionGradients& gradients,
                 std::span<const device::Tensor> /*parameter_gradients*/,
                 const kernels::ConstHeadsView& dout, const kernels::ConstHeadsView& out,
                 const kernels::AttentionSaved& saved, const kernels::AttentionInputs& inputs,
                 std::span<const device::ConstTensor> /*parameters*/) const override {
+    kernels::set_attention_form(form_);
     kernels::cuda::with_tile_width(inputs.q.head_size, [&](auto width) {
       kernels::cuda::fused_backward<width>(stream, gradients, {}, dout, out, saved, inputs, {},
                                            kernels::SoftmaxWeighting{}, plan_);
     });
+    kernels::set_attention_form(AttentionForm::automatic);
   }
 
  private:
   BackwardPlan plan_;
+  AttentionForm form_;
 };
 
 // Three tiles of keys, in one block, in two, of which one has two tiles, and in three. Blocks only
@@ -40,8 +45,8 @@ TEST(AttentionBackward, FormsAndBlocksAgree) {
   using Part = std::pair<test::Documents, std::int64_t>;
   for (const auto& [documents, head_size] :
        {Part{test::Documents::one, 64}, Part{test::Documents::several, 96}}) {
-    const auto run = [&](const BackwardPlan& plan) {
-      const Planned normalizer(plan);
+    const auto run = [&](const BackwardPlan& plan, AttentionForm form = AttentionForm::mma) {
+      const Planned normalizer(plan, form);
       const auto c = test::make_case(
           {.batch = 1, .time = 260, .heads = 2, .groups = 1, .head_size = head_size}, normalizer,
           documents, test::Bias::none, 3);
@@ -59,6 +64,14 @@ TEST(AttentionBackward, FormsAndBlocksAgree) {
       EXPECT_LT(test::relative_rms(more.dc, one.dc), 1e-5);
       EXPECT_EQ(more.dk, one.dk);
       EXPECT_EQ(more.dv, one.dv);
+    }
+    // Warpgroups sum in another order, which shows where bf16 falls to the other side.
+    for (const std::int64_t blocks : {1, 2, 3}) {
+      const AttentionResult found = run({BackwardForm::together, blocks}, AttentionForm::wgmma);
+      EXPECT_LT(test::relative_rms(found.dq, one.dq), 1e-4);
+      EXPECT_LT(test::relative_rms(found.dc, one.dc), 1e-5);
+      EXPECT_LT(test::relative_rms(found.dk, one.dk), 1e-4);
+      EXPECT_LT(test::relative_rms(found.dv, one.dv), 1e-4);
     }
   }
 }

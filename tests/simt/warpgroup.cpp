@@ -32,12 +32,15 @@ struct BoxSource {
 };
 static_assert(sizeof(BoxSource) <= sizeof(CUtensorMap));
 
-struct BoxCopy {
-  unsigned char* tile;
-  BoxSource from;
-  std::array<std::int64_t, 4> at;
+/// A copy under way: of a tensor's box, or of plain bytes where there are any.
+struct Copy {
+  unsigned char* to = nullptr;
+  BoxSource from{};
+  std::array<std::int64_t, 4> at{};
+  const void* plain = nullptr;
+  std::size_t plain_bytes = 0;
 
-  std::size_t bytes() const { return from.box_rows * kRowBytes; }
+  std::size_t bytes() const { return plain != nullptr ? plain_bytes : from.box_rows * kRowBytes; }
 };
 
 /// Address bits 4 to 6 of a swizzled tile are exclusive-ored with bits 7 to 9.
@@ -50,7 +53,7 @@ struct Barrier {
   int phase = 0;
   bool ready = false;
   unsigned owner = 0;
-  std::vector<BoxCopy> copies;
+  std::vector<Copy> copies;
 };
 
 struct Product {
@@ -143,7 +146,11 @@ WarpgroupState& state() {
       block_state([] { return std::make_unique<WarpgroupState>(); }));
 }
 
-void land(const BoxCopy& copy) {
+void land(const Copy& copy) {
+  if (copy.plain != nullptr) {
+    std::memcpy(copy.to, copy.plain, copy.plain_bytes);
+    return;
+  }
   for (std::size_t row = 0; row < copy.from.box_rows; ++row) {
     for (std::size_t column = 0; column < kBoxColumns; ++column) {
       const std::array<std::int64_t, 4> at = {
@@ -158,7 +165,7 @@ void land(const BoxCopy& copy) {
       }
       if (inside) std::memcpy(&value, from, sizeof(value));
       const auto to =
-          reinterpret_cast<std::uintptr_t>(copy.tile) + row * kRowBytes + column * kElementBytes;
+          reinterpret_cast<std::uintptr_t>(copy.to) + row * kRowBytes + column * kElementBytes;
       std::memcpy(reinterpret_cast<void*>(swizzled(to)), &value, sizeof(value));
     }
   }
@@ -167,9 +174,9 @@ void land(const BoxCopy& copy) {
 /// Ends the phase if nothing is missing.
 void try_pass(Barrier& barrier) {
   std::size_t bytes = 0;
-  for (const BoxCopy& copy : barrier.copies) bytes += copy.bytes();
+  for (const Copy& copy : barrier.copies) bytes += copy.bytes();
   if (barrier.missing > 0 || bytes != barrier.announced) return;
-  for (const BoxCopy& copy : barrier.copies) land(copy);
+  for (const Copy& copy : barrier.copies) land(copy);
   barrier.copies.clear();
   barrier.announced = 0;
   barrier.missing = barrier.arrivals;
@@ -299,17 +306,40 @@ void barrier_wait(const Site& site, void* address, int parity) {
   if (!passed()) wait_until(site, "mbarrier.try_wait", passed);
 }
 
-void copy_box(void* tile, const CUtensorMap& map, const int (&at)[4], void* address) {
+namespace {
+
+void start(const Copy& copy, void* address) {
   Barrier& barrier = state().barrier(address);
   if (!barrier.ready) fail("a copy counts at a barrier before barriers_ready");
+  std::memset(copy.to, 0xff, copy.bytes());
+  barrier.copies.push_back(copy);
+}
+
+}  // namespace
+
+void copy_box(void* tile, const CUtensorMap& map, const int (&at)[4], void* barrier) {
   if (reinterpret_cast<std::uintptr_t>(tile) % kPatternBytes != 0) {
     fail("a tile of swizzled rows begins at a multiple of 1024 bytes");
   }
-  BoxSource from{};
-  std::memcpy(&from, &map, sizeof(from));
-  const BoxCopy copy{static_cast<unsigned char*>(tile), from, {at[0], at[1], at[2], at[3]}};
-  std::memset(tile, 0xff, copy.bytes());
-  barrier.copies.push_back(copy);
+  Copy copy;
+  std::memcpy(&copy.from, &map, sizeof(copy.from));
+  copy.to = static_cast<unsigned char*>(tile);
+  copy.at = {at[0], at[1], at[2], at[3]};
+  start(copy, barrier);
+}
+
+void copy_bytes(void* to, const void* from, int bytes, void* barrier) {
+  const auto multiple = [](const void* address) {
+    return reinterpret_cast<std::uintptr_t>(address) % 16 == 0;
+  };
+  if (!multiple(to) || !multiple(from) || bytes <= 0 || bytes % 16 != 0) {
+    fail("cp.async.bulk: addresses and bytes must be multiples of 16");
+  }
+  Copy copy;
+  copy.to = static_cast<unsigned char*>(to);
+  copy.plain = from;
+  copy.plain_bytes = static_cast<std::size_t>(bytes);
+  start(copy, barrier);
 }
 
 void products_begin() { state().thread().begun = true; }

@@ -134,6 +134,54 @@ __device__ void multiply_by_columns(const Arguments& arguments) {
   store(arguments.c, c);
 }
 
+/// Columns of a's rows from 0 times columns of b's from 7, over 32 rows.
+template <int kN>
+__device__ void multiply_columns(const Arguments& arguments) {
+  unsigned char* tiles = aligned_tiles();
+  const SharedAddress a = shared_address(tiles);
+  const SharedAddress b = a + kBoxBytes;
+  const BarrierAddress barrier = b + kBoxBytes;
+  if (threadIdx.x == 0) {
+    barrier_init(barrier, 1);
+    barriers_ready();
+    barrier_arrive_expecting(barrier, 2 * kBoxBytes);
+    copy_box_async(a, arguments.a, 0, 1, 0, 0, barrier);
+    copy_box_async(b, arguments.b, 0, 2, 7, 1, barrier);
+  }
+  __syncthreads();
+  barrier_wait(barrier, 0);
+  float c[kN][4];
+  products_begin();
+  for (int k = 0; k < 2; ++k) {
+    const int bytes = k * 16 * kTileRowBytes;
+    multiply_columns_async(c, matrix_descriptor(a).at(bytes), matrix_descriptor(b).at(bytes),
+                           k == 0 ? Sums::begin : Sums::add);
+  }
+  products_commit();
+  products_wait<0>();
+  store(arguments.c, c);
+}
+
+/// The first 32 bytes of b's tensor, and 16 from its eighth element on, to c.
+__device__ inline void copy_plain_bytes(const Arguments& arguments, const Bf16* from) {
+  unsigned char* memory = aligned_tiles();
+  const SharedAddress to = shared_address(memory);
+  const BarrierAddress barrier = to + 64;
+  if (threadIdx.x == 0) {
+    barrier_init(barrier, 1);
+    barriers_ready();
+    barrier_arrive_expecting(barrier, 48);
+    copy_bytes_async(to, from, 32, barrier);
+    copy_bytes_async(to + 32, from + 8, 16, barrier);
+  }
+  __syncthreads();
+  barrier_wait(barrier, 0);
+  if (threadIdx.x < 24) {
+    arguments.c[threadIdx.x] =
+        static_cast<float>(reinterpret_cast<const Bf16*>(memory)[threadIdx.x]);
+  }
+}
+
 template <int kN, Fault kFault>
 __global__ void rows_times_rows(const __grid_constant__ Arguments arguments) {
   if constexpr (kHasWarpgroups) multiply_by_rows<kN, kFault>(arguments);
@@ -141,6 +189,15 @@ __global__ void rows_times_rows(const __grid_constant__ Arguments arguments) {
 template <int kN>
 __global__ void registers_times_columns(const __grid_constant__ Arguments arguments) {
   if constexpr (kHasWarpgroups) multiply_by_columns<kN>(arguments);
+}
+
+template <int kN>
+__global__ void columns_times_columns(const __grid_constant__ Arguments arguments) {
+  if constexpr (kHasWarpgroups) multiply_columns<kN>(arguments);
+}
+template <class T>
+__global__ void plain_bytes(const __grid_constant__ Arguments arguments, const T* from) {
+  if constexpr (kHasWarpgroups) copy_plain_bytes(arguments, from);
 }
 
 /// (sequences, rows, heads, columns), and the kernel's result.
@@ -173,8 +230,8 @@ class Warpgroup : public testing::Test {
         ((sequence * kTensorRows + row) * kHeads + head) * kColumns + column)];
   }
 
-  template <auto kernel>
-  std::vector<float> run(unsigned threads = kWarpgroupSize) {
+  template <auto kernel, class... More>
+  std::vector<float> run(const More&... more) {
     const MappedTensor x{tensor_.data<Bf16>(),
                          kSequences,
                          kTensorRows,
@@ -186,8 +243,9 @@ class Warpgroup : public testing::Test {
     const TensorMap map = tensor_map(x, kRows);
     fill_zero(stream_, result_);
     launch_kernel<kernel>(
-        stream_, {.grid = 1, .block = threads, .shared_bytes = kTileAlignment + 2 * kBoxBytes + 64},
-        Arguments{map, map, result_.data<float>()});
+        stream_,
+        {.grid = 1, .block = kWarpgroupSize, .shared_bytes = kTileAlignment + 2 * kBoxBytes + 64},
+        Arguments{map, map, result_.data<float>()}, more...);
     std::vector<float> values(static_cast<std::size_t>(result_.elements()));
     copy(stream_, view(values.data(), result_.shape()), result_);
     return values;

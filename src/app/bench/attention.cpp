@@ -63,15 +63,15 @@ void bench_attention(Bench& bench) {
                       normalizer->forward(stream, heads(out, 0, H), saved, inputs, parameters);
                     },
                     0.0, forward});
+      bench.report(
+          {"attention " + name + " backward" + suffix(form), shape,
+           [&] {
+             normalizer->backward(stream, to, gradients, kernels::as_const(heads(dout, 0, H)),
+                                  kernels::as_const(heads(out, 0, H)), saved, inputs, parameters);
+             normalizer->row_scale_backward(stream, gradients, dscale, parameters, lengths);
+           },
+           0.0, 2.5 * forward});
     }
-    bench.report({"attention " + name + " backward", shape,
-                  [&] {
-                    normalizer->backward(
-                        stream, to, gradients, kernels::as_const(heads(dout, 0, H)),
-                        kernels::as_const(heads(out, 0, H)), saved, inputs, parameters);
-                    normalizer->row_scale_backward(stream, gradients, dscale, parameters, lengths);
-                  },
-                  0.0, 2.5 * forward});
     bench.finish();
   }
   kernels::set_attention_form(kernels::AttentionForm::automatic);

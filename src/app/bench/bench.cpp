@@ -98,8 +98,8 @@ void add_bench(CLI::App& program) {
               "Of step: whether a GPU's matrix products compute GELU (auto, on, off); of several, "
               "each with every normalizer");
   add_choices(*command, "--attention-form", options->attention_form, kAttentionForms,
-              "Of attention and step: how a GPU's attention forward multiplies (auto; mma, on any "
-              "GPU; wgmma, on compute capability 9.0, else as mma); several like above");
+              "Of attention and step: how a GPU's attention multiplies (auto; mma, on any GPU; "
+              "wgmma, on compute capability 9.0, else as mma); several like above");
   command->add_option("--rounds", options->rounds, "Steps of each normalizer")
       ->check(positive_number());
   command->add_option("--seconds", options->seconds, "Time to spend on each op")

@@ -6,7 +6,7 @@
 
 namespace ssmax::kernels {
 
-/// How a GPU's fused attention forward computes its products.
+/// How a GPU's fused attention computes its products: the forward, and the backward of one pass.
 enum class AttentionForm : std::uint8_t {
   automatic,  ///< as has been measured to be faster
   mma,        ///< by warps, mma.sync: every GPU

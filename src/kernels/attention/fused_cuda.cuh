@@ -10,6 +10,7 @@
 #include "kernels/attention/key_pass_cuda.cuh"
 #include "kernels/attention/query_pass_cuda.cuh"
 #include "kernels/attention/warpgroup_forward_cuda.cuh"
+#include "kernels/attention/warpgroup_key_pass_cuda.cuh"
 #include "kernels/attention/workspace_parts_cuda.cuh"
 
 /// Attention in the fused passes: bf16, head sizes up to 128.
@@ -50,10 +51,9 @@ decltype(auto) with_tile_width(std::int64_t head_size, const Work& work) {
                          : work(std::integral_constant<int, 128>{});
 }
 
-/// Whether the forward goes by warpgroups.
-template <MonoidWeighting W, int kHeadSize>
+/// Whether a pass by warpgroups is to be taken, and fits.
+template <class Pass>
 bool goes_by_warpgroups(device::Device gpu) {
-  using Pass = WarpgroupForwardPass<W, WarpgroupForwardShapeOf<W, kHeadSize>>;
   return wants_warpgroups(gpu) &&
          Pass::shared_bytes() <= device::cuda::most_shared_bytes(gpu.index);
 }
@@ -66,7 +66,8 @@ void fused_forward(Stream& stream, const HeadsView& out, const AttentionSaved& s
       DeviceInputs<Bf16>(inputs, head_parameter), heads_of<Bf16>(out),
       saved.rows.empty() ? nullptr : saved.rows.template data<float>(), weighting};
   with_tile_width(inputs.q.head_size, [&](auto width) {
-    if (goes_by_warpgroups<W, width>(stream.device())) {
+    using ByWarpgroups = WarpgroupForwardPass<W, WarpgroupForwardShapeOf<W, width>>;
+    if (goes_by_warpgroups<ByWarpgroups>(stream.device())) {
       run_warpgroup_forward<width>(stream, arguments, inputs);
     } else {
       run_forward_pass<width>(stream, arguments, inputs.q.batch);
@@ -130,12 +131,20 @@ void run_apart(Stream& stream, const BackwardArguments<W>& arguments, std::int64
 }
 
 template <int kHeadSize, MonoidWeighting W>
-void run_together(Stream& stream, const BackwardArguments<W>& arguments, std::int64_t batch,
-                  std::int64_t blocks) {
+void run_together(Stream& stream, const BackwardArguments<W>& arguments,
+                  const AttentionInputs& inputs, const ConstHeadsView& dout, std::int64_t blocks) {
   using Shape = KeyPassShape<kHeadSize, BackwardForm::together>;
+  using Warpgroups = WarpgroupKeyShape<kHeadSize>;
+  static_assert(Shape::kKeys == Warpgroups::kKeys);
+  const std::int64_t batch = inputs.q.batch;
   prepare_rows<kHeadSize>(stream, arguments, batch);
-  run_key_pass<Shape>(stream, arguments, batch, blocks);
-  finish_queries<QuerySums<Shape>>(stream, arguments, batch, blocks);
+  if (goes_by_warpgroups<WarpgroupKeyPass<W, Warpgroups>>(stream.device())) {
+    run_warpgroup_key_pass<kHeadSize>(stream, arguments, inputs, dout, blocks);
+    finish_queries<QuerySums<Warpgroups>>(stream, arguments, batch, blocks);
+  } else {
+    run_key_pass<Shape>(stream, arguments, batch, blocks);
+    finish_queries<QuerySums<Shape>>(stream, arguments, batch, blocks);
+  }
 }
 
 template <int kHeadSize, MonoidWeighting W>
@@ -164,7 +173,7 @@ void fused_backward(Stream& stream, const AttentionGradients& gradients,
         device::fill_zero(stream, Tensor(scratch.query_sums, DType::f32, {4 * scratch.sums_count},
                                          stream.device()));
       }
-      run_together<kHeadSize>(stream, arguments, batch, plan.blocks);
+      run_together<kHeadSize>(stream, arguments, inputs, dout, plan.blocks);
     }
   }
   if (plan.form == BackwardForm::apart) {

@@ -17,6 +17,8 @@ struct KeyPassShape {
   static constexpr int kThreads = 32 * kWarps;
   static constexpr int kKeys = 16 * kM * kWarps;
   static constexpr int kQueries = kHeadSize == 64 ? 32 : 64;
+  static constexpr int kSumM = 2;
+  static constexpr int kSumColumns = 32;
 };
 
 /// Keys [key, key + keys) of a key/value head of sequence b. As QueryTile.
@@ -34,6 +36,18 @@ struct KeyTile {
   template <class T>
   __device__ int used(const DeviceInputs<T>& in) const {
     return smaller(keys(in), in.first_position + in.time - key);
+  }
+  /// After the last query that sees any of the keys. A warp finds it together.
+  template <class T>
+  __device__ int query_end(const DeviceInputs<T>& in) const {
+    const int end_key = key + used(in);
+    if (end_key <= key) return 0;
+    if (in.first_key == nullptr) return in.time;
+    int end = 0;
+    for (int t = device::lane_id(); t < in.time; t += device::kWarpSize) {
+      if (in.first(b(), t) < end_key) end = t + 1;
+    }
+    return device::warp_max(end);
   }
   template <class T>
   __device__ static int first_head(const DeviceInputs<T>& in) {
@@ -178,7 +192,7 @@ class KeyPass {
     device::copy_async_commit();
     clear(dk_);
     clear(dv_);
-    const int end = query_end();
+    const int end = tile_.query_end(a_.in);
     if (first_query() < end) add_queries(end);
     device::copy_async_wait<0>();
     __syncthreads();
@@ -197,18 +211,6 @@ class KeyPass {
     constexpr int kAtOnce = kTogether ? kSummedQueries : kQueries;
     return first_query_tile(a_.in, tile_.key, kAtOnce) * kAtOnce;
   }
-  /// After the last query that sees any of the keys. Every warp finds it for itself.
-  __device__ int query_end() const {
-    const int used = tile_.used(a_.in);
-    if (used <= 0) return 0;
-    if (a_.in.first_key == nullptr) return a_.in.time;
-    int end = 0;
-    for (int t = device::lane_id(); t < a_.in.time; t += 32) {
-      if (a_.in.first(tile_.b(), t) < tile_.key + used) end = t + 1;
-    }
-    return device::warp_max(end);
-  }
-
   using Source = TileSource<kQueries, Shape::kThreads, kD>;
   using Rows = SharedRows<kM, kD>;
 
@@ -299,6 +301,9 @@ class KeyPass {
     }
   }
 
+  /// Of the warps that have the same 32 rows of dq', one sums dx of the first 16 and one of the
+  /// others; the warps from the fourth on do it again.
+  __device__ static bool sums_second_rows() { return (threadIdx.x & 64U) != 0; }
   __device__ static bool completes_sums(const QueryPlace& at) {
     return at.t % kSummedQueries == kSummedQueries - kQueries;
   }
@@ -308,7 +313,7 @@ class KeyPass {
                         at.t / kSummedQueries};
     float4* tile = Sums::tile(a_.query_sums, place.index(static_cast<int>(gridDim.y), a_.in.heads,
                                                          summed_tiles(a_.in.time)));
-    const bool second = Sums::sums_second_rows();
+    const bool second = sums_second_rows();
     float* row_sums = Sums::row_sums(tile) + Sums::row() + (second ? 16 : 0) + place_.row;
     typename Sums::Part dq;
     float sums[4] = {};
@@ -329,6 +334,7 @@ class KeyPass {
   }
 
   using Sums = QuerySums<Shape>;
+  static_assert(!kTogether || Sums::kThreads == kThreads);
 
   const Arguments& a_;
   const Place place_;

@@ -9,9 +9,7 @@
 /// How the fused attention passes are launched. A pass is a class with
 ///   Arguments       what the kernel takes; a thread's object keeps a reference to it
 ///   kThreads        of a block
-///   kLeastBlocks    of a multiprocessor; 0: the compiler's choice. A pass that deals registers
-///   anew
-///                   needs it
+///   kLeastBlocks    of a multiprocessor; 1 to deal registers anew, else 0: the compiler's choice
 ///   shared_bytes()  of dynamic shared memory
 ///   run()           the work of a thread
 namespace ssmax::kernels::cuda {

@@ -16,26 +16,24 @@ namespace ssmax::kernels::cuda {
 /// Queries of a tile of sums.
 inline constexpr int kSummedQueries = 64;
 
-/// A tile (kSummedQueries, kD) of dq' lies in the order of the accumulators that a block of the key
-/// pass has of it: a sum has one thread, and neighbours read and write 16 bytes each side by side.
-/// R of its queries comes behind it.
+/// A tile (kSummedQueries, kD) of dq' lies in the order of the accumulators that threads of the key
+/// pass have of it: a sum has one thread, and neighbours read and write 16 bytes each side by side.
+/// R of its queries comes behind it. The pass's shape says who has what:
+///   kSumM, kSumColumns  rows of a warp, in sixteens, and its columns
 template <class Shape>
 struct QuerySums {
   static constexpr int kD = Shape::kD;
   static constexpr int kKeys = Shape::kKeys;
-  static constexpr int kThreads = Shape::kThreads;
-  static constexpr int kM = 2;  // a warp has 32 x 32 of them
-  static constexpr int kColumns = 32;
+  static constexpr int kM = Shape::kSumM;
+  static constexpr int kColumns = Shape::kSumColumns;
   static constexpr int kPacks = kM * kColumns / 8;  // of a thread
-  static_assert(kSummedQueries * kD == 4 * kPacks * kThreads);
+  static constexpr int kThreads = kSummedQueries * kD / (4 * kPacks);
   using Part = Accumulators<kM, kColumns>;
 
-  __device__ static int row() { return static_cast<int>(threadIdx.x / 32 % 2 * 16 * kM); }
-  __device__ static int column() { return static_cast<int>(threadIdx.x / 64 * kColumns); }
-
-  /// Of the warps that have the same 32 rows of dq', one sums dx of the first 16 and one of the
-  /// others; the warps from the fourth on do it again.
-  __device__ static bool sums_second_rows() { return (threadIdx.x & 64U) != 0; }
+  /// Threads of the block beyond those take their places again.
+  __device__ static int thread() { return static_cast<int>(threadIdx.x) % kThreads; }
+  __device__ static int row() { return thread() / 32 % kRowWarps * 16 * kM; }
+  __device__ static int column() { return thread() / (32 * kRowWarps) * kColumns; }
 
   static constexpr int kOfQueries = kPacks * kThreads;  // before R
   static constexpr std::int64_t kTilePacks = kOfQueries + kSummedQueries / 4;
@@ -48,7 +46,7 @@ struct QuerySums {
     return reinterpret_cast<float*>(tile + kOfQueries);
   }
   __device__ static void load(Part& part, const float4* tile) {
-    const float4* from = tile + threadIdx.x;
+    const float4* from = tile + thread();
 #pragma unroll
     for (int i = 0; i < kPacks; ++i) {
       float(&c)[4] = part[i / (kColumns / 8)][i % (kColumns / 8)];
@@ -60,13 +58,16 @@ struct QuerySums {
     }
   }
   __device__ static void store(float4* tile, const Part& part) {
-    float4* to = tile + threadIdx.x;
+    float4* to = tile + thread();
 #pragma unroll
     for (int i = 0; i < kPacks; ++i) {
       const float(&c)[4] = part[i / (kColumns / 8)][i % (kColumns / 8)];
       to[i * kThreads] = make_float4(c[0], c[1], c[2], c[3]);
     }
   }
+
+ private:
+  static constexpr int kRowWarps = kSummedQueries / (16 * kM);
 };
 
 /// Tiles of sums of a sequence.

@@ -5,6 +5,7 @@
 #include "device/warpgroup.cuh"
 #include "kernels/attention/forward_rows_cuda.cuh"
 #include "kernels/attention/pass_cuda.cuh"
+#include "kernels/attention/tile_ring_cuda.cuh"
 
 /// The fused forward for compute capability 9.0. A block owns 128 queries of one head: two
 /// warpgroups have 64 each, a third copies tiles of keys and values ahead of them, two tiles of
@@ -27,54 +28,6 @@ struct WarpgroupForwardShape {
 template <Weighting W, int kHeadSize>
 using WarpgroupForwardShapeOf =
     WarpgroupForwardShape<kHeadSize, ExponentialWeighting<W> ? 128 : 64>;
-
-/// Tiles of kRows rows in shared memory, filled and read by turns. Heads of more than 64 lie as
-/// boxes of 64 columns behind each other.
-template <int kRows, int kD, int kStages, int kReaders>
-class TileRing {
- public:
-  static constexpr int kBoxBytes = kRows * device::kTileRowBytes;
-  static constexpr int kTileBytes = kD / 64 * kBoxBytes;
-  static constexpr int kBytes = kStages * kTileBytes;
-  static constexpr int kBarrierBytes = 2 * kStages * 8;
-
-  __device__ TileRing(device::SharedAddress tiles, device::SharedAddress barriers)
-      : tiles_(tiles), barriers_(barriers) {}
-
-  /// One thread.
-  __device__ void init() const {
-    for (int stage = 0; stage < kStages; ++stage) {
-      device::barrier_init(full(stage), 1);
-      device::barrier_init(empty(stage), kReaders);
-    }
-  }
-
-  /// The copying thread: the i-th tile is rows [row, row + kRows) of a head.
-  __device__ void fill(int i, const device::TensorMap& map, int b, int row, int h) const {
-    device::barrier_wait(empty(i), parity(i) ^ 1);
-    device::barrier_arrive_expecting(full(i), kTileBytes);
-#pragma unroll
-    for (int box = 0; box < kD / 64; ++box) {
-      device::copy_box_async(tile(i) + box * kBoxBytes, map, 64 * box, h, row, b, full(i));
-    }
-  }
-
-  /// A reading warp: until the i-th tile is there.
-  __device__ void wait(int i) const { device::barrier_wait(full(i), parity(i)); }
-  /// A reading warp: it reads the i-th tile no more.
-  __device__ void release(int i) const {
-    if (device::lane_id() == 0) device::barrier_arrive(empty(i));
-  }
-  __device__ device::SharedAddress tile(int i) const { return tiles_ + i % kStages * kTileBytes; }
-
- private:
-  __device__ device::BarrierAddress full(int i) const { return barriers_ + i % kStages * 8; }
-  __device__ device::BarrierAddress empty(int i) const { return full(i) + kStages * 8; }
-  __device__ static int parity(int i) { return i / kStages & 1; }
-
-  device::SharedAddress tiles_;
-  device::SharedAddress barriers_;
-};
 
 template <Weighting W>
 struct WarpgroupForwardArguments {
@@ -113,7 +66,7 @@ class WarpgroupForwardPass : ForwardRows<W, Shape> {
   }
 
   __device__ explicit WarpgroupForwardPass(const Arguments& arguments)
-      : WarpgroupForwardPass(arguments, tiles_begin()) {}
+      : WarpgroupForwardPass(arguments, aligned_shared()) {}
 
   /// An error where the code is compiled for other GPUs.
   __device__ void run() {
@@ -134,12 +87,6 @@ class WarpgroupForwardPass : ForwardRows<W, Shape> {
   }
 
  private:
-  __device__ static unsigned char* tiles_begin() {
-    auto* memory = device::dynamic_shared<unsigned char>();
-    const unsigned beyond = device::shared_address(memory) % device::kTileAlignment;
-    return memory + (device::kTileAlignment - beyond) % device::kTileAlignment;
-  }
-
   __device__ WarpgroupForwardPass(const Arguments& arguments, unsigned char* tiles)
       : WarpgroupForwardPass(arguments, tiles, device::shared_address(tiles),
                              device::shared_address(tiles + kTilesBytes)) {}
@@ -171,16 +118,20 @@ class WarpgroupForwardPass : ForwardRows<W, Shape> {
   __device__ void copy_tiles() const {
     const int group = tile_.group(a_.in);
     const int end = tile_.end_key(a_.in);
+    queries_.wait_empty(0);
     queries_.fill(0, arguments_.q, tile_.b, tile_.t, tile_.h);
     int i = 0;
     if constexpr (!kKnowsRows) {
       for (int key = first_keys_.least; key < end; key += kKeys) {
+        keys_.wait_empty(i);
         keys_.fill(i++, arguments_.k, tile_.b, key, group);
       }
     }
     int j = 0;
     for (int key = first_keys_.least; key < end; key += kKeys) {
+      keys_.wait_empty(i);
       keys_.fill(i++, arguments_.k, tile_.b, key, group);
+      values_.wait_empty(j);
       values_.fill(j++, arguments_.v, tile_.b, key, group);
     }
   }
@@ -305,26 +256,17 @@ class WarpgroupForwardPass : ForwardRows<W, Shape> {
   const Ring values_;
 };
 
-inline device::TensorMap map_of(const ConstHeadsView& view, int rows) {
-  return device::tensor_map({view.at<Bf16>(0, 0, 0), view.batch, view.time, view.heads,
-                             view.head_size, view.batch_stride, view.time_stride, view.head_size},
-                            rows);
-}
-
 template <int kHeadSize, MonoidWeighting W>
 void run_warpgroup_forward(Stream& stream, const ForwardArguments<W>& arguments,
                            const AttentionInputs& inputs) {
   using Shape = WarpgroupForwardShapeOf<W, kHeadSize>;
-  // Keys after the last query may never have been written: out of the map they are zeros.
-  const auto used = [&](ConstHeadsView view) {
-    view.time = std::min(view.time, inputs.first_position + inputs.q.time);
-    return map_of(view, Shape::kKeys);
-  };
   launch_pass<WarpgroupForwardPass<W, Shape>>(
       stream,
       tile_grid(arguments.in.heads, inputs.q.batch,
                 base::div_up(arguments.in.time, Shape::kQueries)),
-      {arguments, map_of(inputs.q, Shape::kQueries), used(inputs.k), used(inputs.v)});
+      {arguments, map_of(inputs.q, inputs.q.time, Shape::kQueries),
+       map_of(inputs.k, used_keys(inputs), Shape::kKeys),
+       map_of(inputs.v, used_keys(inputs), Shape::kKeys)});
 }
 
 }  // namespace ssmax::kernels::cuda

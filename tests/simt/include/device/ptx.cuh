@@ -94,6 +94,11 @@ void copy_async_wait() {
   simt::wait_copies(kPending);
 }
 
+template <class T>
+T only_here(T x) {
+  return x;
+}
+
 inline float exp2_approx(float x) {
   if (simt::counting) ++simt::counted_exponentials;
   return simt::exp2_approx(x);

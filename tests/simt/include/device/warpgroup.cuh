@@ -36,6 +36,8 @@ inline MatrixDescriptor matrix_descriptor(SharedAddress address, int next_tile =
 }
 
 inline void products_begin() { simt::products_begin(); }
+template <int kN>
+void settle([[maybe_unused]] float (&c)[kN][4]) {}
 inline void products_commit() { simt::products_commit(); }
 template <int kPending>
 void products_wait(Site site = Site::current()) {
@@ -54,6 +56,13 @@ template <int kN>
 void multiply_async(float (&c)[kN][4], const std::uint32_t (&a)[4], MatrixDescriptor b, Sums sums) {
   static_assert(kN == 8 || kN == 16);
   simt::multiply_async({&c[0][0], 8 * kN, a, {}, {b.bits, false}, sums == Sums::add});
+}
+
+template <int kN>
+void multiply_columns_async(float (&c)[kN][4], MatrixDescriptor a, MatrixDescriptor b, Sums sums) {
+  static_assert(kN == 1 || kN == 8);
+  simt::multiply_async(
+      {&c[0][0], 8 * kN, nullptr, {a.bits, false}, {b.bits, false}, sums == Sums::add});
 }
 
 using BarrierAddress = SharedAddress;
@@ -81,6 +90,10 @@ inline void copy_box_async(SharedAddress tile, const TensorMap& map, int column,
                            int sequence, BarrierAddress barrier) {
   simt::copy_box(reinterpret_cast<void*>(tile), map.encoded, {column, head, row, sequence},
                  reinterpret_cast<void*>(barrier));
+}
+inline void copy_bytes_async(SharedAddress to, const void* from, int bytes,
+                             BarrierAddress barrier) {
+  simt::copy_bytes(reinterpret_cast<void*>(to), from, bytes, reinterpret_cast<void*>(barrier));
 }
 inline void publish_shared() {}
 

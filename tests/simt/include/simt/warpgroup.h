@@ -22,6 +22,8 @@ void barrier_wait(const Site& site, void* barrier, int parity);
 /// Of a tensor's box from these coordinates, innermost first.
 void copy_box(void* tile, const CUtensorMap& map, const int (&at)[4], void* barrier);
 
+void copy_bytes(void* to, const void* from, int bytes, void* barrier);
+
 /// An operand in shared memory: where element (i, k) lies, k counted along the sum.
 struct SharedOperand {
   std::uint64_t descriptor = 0;
