@@ -67,6 +67,20 @@ class TileRing {
   device::SharedAddress barriers_;
 };
 
+/// A block of kWorkers threads that work() and a warpgroup of which one warp copies: copy(). They
+/// share the registers of 168 for a thread out anew; copying needs few.
+template <int kWorkers, class Work, class Copy>
+__device__ void work_and_copy(const Work& work, const Copy& copy) {
+  const int thread = static_cast<int>(threadIdx.x);
+  if (thread >= kWorkers) {
+    device::give_registers_back<40>();
+    if (thread < kWorkers + device::kWarpSize) copy();
+  } else {
+    device::take_registers<232>();
+    work();
+  }
+}
+
 /// The first `rows` of every head, in tiles of tile_rows.
 inline device::TensorMap map_of(const ConstHeadsView& view, std::int64_t rows, int tile_rows) {
   return device::tensor_map({view.at<Bf16>(0, 0, 0), view.batch, rows, view.heads, view.head_size,

@@ -72,15 +72,7 @@ class WarpgroupForwardPass : ForwardRows<W, Shape> {
   __device__ void run() {
     if constexpr (device::kHasWarpgroups) {
       prepare();
-      // The registers of 384 threads with 168 each, dealt anew.
-      const int thread = static_cast<int>(threadIdx.x);
-      if (thread >= Shape::kWorkers) {
-        device::give_registers_back<40>();
-        if (thread == Shape::kWorkers) copy_tiles();
-      } else {
-        device::take_registers<232>();
-        work();
-      }
+      work_and_copy<Shape::kWorkers>([&] { work(); }, [&] { copy_tiles(); });
     } else {
       device::fail_without_warpgroups();
     }
@@ -115,7 +107,9 @@ class WarpgroupForwardPass : ForwardRows<W, Shape> {
     __syncthreads();
   }
 
+  /// One warp.
   __device__ void copy_tiles() const {
+    if (device::lane_id() != 0) return;
     const int group = tile_.group(a_.in);
     const int end = tile_.end_key(a_.in);
     queries_.wait_empty(0);

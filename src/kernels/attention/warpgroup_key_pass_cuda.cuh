@@ -67,19 +67,12 @@ class WarpgroupKeyPass {
   __device__ explicit WarpgroupKeyPass(const Arguments& arguments)
       : WarpgroupKeyPass(arguments, aligned_shared()) {}
 
-  /// Nothing where the code is compiled for other GPUs.
   __device__ void run() {
     if constexpr (device::kHasWarpgroups) {
       prepare();
-      // The registers of 384 threads with 168 each, dealt anew.
-      const int thread = static_cast<int>(threadIdx.x);
-      if (thread >= Shape::kWorkers) {
-        device::give_registers_back<40>();
-        if (thread < Shape::kWorkers + device::kWarpSize) copy_tiles();
-      } else {
-        device::take_registers<232>();
-        work();
-      }
+      work_and_copy<Shape::kWorkers>([&] { work(); }, [&] { copy_tiles(); });
+    } else {
+      device::fail_without_warpgroups();
     }
   }
 
