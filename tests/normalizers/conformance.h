@@ -134,6 +134,27 @@ inline AttentionCase with_unwritten_keys(AttentionCase c) {
   return c;
 }
 
+/// The case with its queries times `factor`, a power of two so that bf16 holds them.
+inline AttentionCase with_scores_times(double factor, AttentionCase c) {
+  for (double& q : c.q) q *= factor;
+  return c;
+}
+
+/// The case with two of three keys times 2^-13: rows begin with scores of 1e-4, then have both.
+inline AttentionCase with_small_keys(AttentionCase c) {
+  const auto width = static_cast<std::size_t>(c.shape.groups * c.shape.head_size);
+  for (std::size_t i = 0; i < c.k.size(); ++i) {
+    if (i / width % 3 != 2) c.k[i] *= 0x1p-13;
+  }
+  return c;
+}
+
+/// Scores of 1e-2, 1e-4 and 1e-6, and mixed with larger ones.
+inline std::vector<AttentionCase> with_small_scores(const AttentionCase& c) {
+  return {with_scores_times(0x1p-7, c), with_scores_times(0x1p-13, c),
+          with_scores_times(0x1p-20, c), with_small_keys(c)};
+}
+
 /// Query t alone, with the keys up to it as its cache.
 inline AttentionCase single_query(const AttentionCase& c, std::int64_t t) {
   const AttentionShape& s = c.shape;

@@ -133,7 +133,7 @@ inline std::optional<Row> naive_weights(const std::string& kind, const base::Any
     Row w = scaled(1);
     double sum = 0;
     for (double& value : w) {
-      value = std::exp(value) - 1;
+      value = std::expm1(value);
       sum += std::abs(value);
     }
     for (double& value : w) value = std::max(value, 0.0) / sum;

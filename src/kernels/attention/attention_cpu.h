@@ -234,8 +234,8 @@ void backward_tile(const BackwardCall<W>& call, const BackwardScratch& s,
     float* g = s.g + r * shape.stride;
     float* x_row = x + queries.first[r];
     scale_row(x_row, x_row, n, tile_scale(inputs, first_row + r), row_bias(inputs, h, n));
-    const RowSums sums =
-        differentiate_row(x_row, g + queries.first[r], s.e, n, row, head, call.weighting);
+    RowKeys<W> keys(x_row, g + queries.first[r], s.e, n);
+    const RowTotals sums = differentiate_keys(keys, row, head, call.weighting);
     frozen[r] = sums.frozen;
     if constexpr (HeadWeighting<W>) {
       if (!call.head_sums.empty()) {

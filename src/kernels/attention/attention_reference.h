@@ -83,7 +83,9 @@ RowOf<W, double> solve_row(const std::vector<double>& x, double head, const W& w
     }
   }
   const double origin = std::exp(-statistic.max);
-  for (const double value : x) statistic.sum += W::term(std::exp(value - statistic.max), origin);
+  for (const double value : x) {
+    statistic.sum += W::term(value, std::exp(value - statistic.max), origin);
+  }
   return weighting.finish(statistic, head, static_cast<std::int64_t>(x.size()));
 }
 
@@ -110,13 +112,19 @@ std::vector<double> differentiate(const std::vector<double>& x, const std::vecto
     double sum = 0;
     for (std::size_t j = 0; j < x.size(); ++j) sum += weighting.coupling(row, x[j]) * g[j];
     for (std::size_t j = 0; j < x.size(); ++j) {
-      dx[j] = weighting.slope(row, x[j]) * g[j] - weighting.pull(row, x[j]) * sum;
+      dx[j] = weighting.pull(row, x[j]) * (g[j] - sum);
     }
   } else {
     double sum = 0;
     for (std::size_t j = 0; j < x.size(); ++j) {
       const double e = std::exp(exponent<W>(row, x[j]));
-      dx[j] = weighting.slope(row, x[j], e) * g[j] - weighting.pull(row, x[j], e) * d;
+      if constexpr (SharingWeighting<W>) {
+        double total = W::aim(row, x[j], g[j]) - d;
+        if constexpr (RisingWeighting<W>) total += W::rise(row) * g[j];
+        dx[j] = W::pull(row, x[j], e) * total;
+      } else {
+        dx[j] = W::slope(row, x[j], e) * g[j];
+      }
       sum += dx[j];
     }
     if constexpr (W::kFixesExtremes) {

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "device/vector_math.h"
-#include "kernels/attention/weighting.h"
+#include "kernels/attention/row_gradient.h"
 
 /// Passes over one row of scores in fp32 for the tiled attention of the CPU: loops that the
 /// compiler vectorizes, with the weighting's functions inlined. Masked keys are outside the row.
@@ -76,7 +76,7 @@ RowStatistic<float> row_statistic(float* y, const float* x, std::int64_t n) {
     for (std::int64_t j = 0; j < n; ++j) {
       const float e = row_exp(x[j] - max);
       y[j] = e;
-      sum += W::term(e, origin);
+      sum += W::term(x[j], e, origin);
     }
     statistic.sum = sum;
   }
@@ -105,101 +105,67 @@ RowOf<W, float> weigh_row(float* __restrict y, const float* __restrict x, std::i
   return row;
 }
 
-/// e of a loaded row. Where they are probabilities their sum shows what the rounding of L, by 2^-24
-/// of itself, did to all of them: dx of a row that one key dominates is smaller than that.
-template <MonoidWeighting W>
-void exponentiate_row(float* __restrict e, RowOf<W, float>& row, const float* __restrict x,
-                      std::int64_t n, float head) {
-  float sum = 0;
+/// A row of the backward: x and g in a tile, e in scratch.
+template <Weighting W>
+class RowKeys {
+ public:
+  RowKeys(float* x, float* g, float* e, std::int64_t n) : x_(x), g_(g), e_(e), n_(n) {}
+
+  float exponentiate(const RowOf<W, float>& of) {
+    const RowOf<W, float> row = of;
+    float sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (std::int64_t j = 0; j < n; ++j) {
-    e[j] = row_exp(exponent<W>(row, x[j]));
-    sum += e[j];
-  }
-  if constexpr (ProbabilityWeighting<W>) row.factor = 1.0F / (sum + W::outside(row, head));
-}
-
-/// A key that holds an end of a row, with its e taken out of the row.
-struct RowEnd {
-  std::int64_t key = -1;
-  float x = 0;
-  float g = 0;
-  float e = 0;
-};
-
-inline RowEnd take_end(float* e, const float* x, const float* g, std::int64_t n, std::int64_t key) {
-  // None where the end is a constant; n in a row of NaN.
-  if (key < 0 || key >= n) return {};
-  return {key, x[key], g[key], std::exchange(e[key], 0.0F)};
-}
-
-/// Of one row.
-struct RowSums {
-  float d = 0;       ///< D
-  float frozen = 0;  ///< x times dx at a fixed beta, of weightings that are scale free
-};
-
-/// x becomes the weights, g the gradient of x, given the saved row. D = dO.O is summed here as
-/// weights times g: with bf16 activations the stored O is rounded, and gradients of row scales
-/// and sinks feel that. At the ends of the row beta is 0 or 1 whatever the scores are, so their own
-/// g stays out of the terms with 1 / spread: these have no bound, and it would only cancel there.
-/// `e` is scratch for the row.
-template <MonoidWeighting W>
-RowSums differentiate_row(float* __restrict x, float* __restrict g, float* __restrict e,
-                          std::int64_t n, RowOf<W, float> row, float head, const W& weighting) {
-  exponentiate_row<W>(e, row, x, n, head);
-  RowEnd ends[2];
-  if constexpr (W::kFixesExtremes) {
-    ends[0] = take_end(e, x, g, n, row.argmin);
-    ends[1] = take_end(e, x, g, n, row.argmax);
-  }
-  float between = 0;  // part of D
-#pragma omp simd reduction(+ : between)
-  for (std::int64_t j = 0; j < n; ++j) between += W::weight(row, x[j], e[j]) * g[j];
-  float d = between;
-  for (const RowEnd& end : ends) d += W::weight(row, end.x, end.e) * end.g;
-  float sum = 0;
-  float frozen = 0;
-#pragma omp simd reduction(+ : sum, frozen)
-  for (std::int64_t j = 0; j < n; ++j) {
-    const float weight = W::weight(row, x[j], e[j]);
-    const float pulled = W::pull(row, x[j], e[j]) * d;
-    const float dx = W::slope(row, x[j], e[j]) * g[j] - pulled;
-    if constexpr (W::kFixesExtremes) sum += dx;
-    if constexpr (ScaleFreeWeighting<W>) frozen += (weight * g[j] - pulled) * x[j];
-    x[j] = weight;
-    g[j] = dx;
-  }
-  if constexpr (W::kFixesExtremes) {
-    for (const RowEnd& end : ends) {
-      if (end.key < 0) continue;
-      const float weight = W::weight(row, end.x, end.e);
-      const float dx = weight * end.g - W::pull(row, end.x, end.e) * d;
-      sum += dx;
-      frozen += dx * end.x;
-      x[end.key] = weight;
-      g[end.key] = dx;
+    for (std::int64_t j = 0; j < n_; ++j) {
+      e_[j] = row_exp(exponent<W>(row, x_[j]));
+      sum += e_[j];
     }
-    const ExtremeGradients<float> extra = weighting.fix_up(row, between, sum);
-    if (ends[0].key >= 0) g[ends[0].key] += extra.at_min;
-    if (ends[1].key >= 0) g[ends[1].key] += extra.at_max;
+    return sum;
   }
-  return {d, frozen};
-}
-
-template <SolvingWeighting W>
-RowSums differentiate_row(float* __restrict x, float* __restrict g, float* __restrict /*e*/,
-                          std::int64_t n, const RowOf<W, float>& row, float /*head*/,
-                          const W& weighting) {
-  float sum = 0;
+  RowEnd take_end(std::int64_t key) {
+    if (key < 0 || key >= n_) return {};
+    return {key, x_[key], g_[key], std::exchange(e_[key], 0.0F)};
+  }
+  template <class Part>
+  float sum(const Part& part) const {
+    float sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (std::int64_t j = 0; j < n; ++j) sum += weighting.coupling(row, x[j]) * g[j];
-#pragma omp simd
-  for (std::int64_t j = 0; j < n; ++j) {
-    g[j] = weighting.slope(row, x[j]) * g[j] - weighting.pull(row, x[j]) * sum;
-    x[j] = weighting.weight(row, x[j]);
+    for (std::int64_t j = 0; j < n_; ++j) sum += part(x_[j], g_[j], e_[j]);
+    return sum;
   }
-  return {.d = sum};
-}
+  template <class Part>
+  PairOfSums sums(const Part& part) const {
+    float first = 0;
+    float second = 0;
+#pragma omp simd reduction(+ : first, second)
+    for (std::int64_t j = 0; j < n_; ++j) {
+      const PairOfSums parts = part(x_[j], g_[j], e_[j]);
+      first += parts.first;
+      second += parts.second;
+    }
+    return {first, second};
+  }
+  template <class Change>
+  float replace(const Change& change) {
+    float frozen = 0;
+#pragma omp simd reduction(+ : frozen)
+    for (std::int64_t j = 0; j < n_; ++j) {
+      const KeyGradient key = change(x_[j], g_[j], e_[j]);
+      frozen += key.frozen;
+      x_[j] = key.weight;
+      g_[j] = key.dx;
+    }
+    return frozen;
+  }
+  void put(const RowEnd& end, float weight, float dx) {
+    x_[end.key] = weight;
+    g_[end.key] = dx;
+  }
+
+ private:
+  float* __restrict x_;
+  float* __restrict g_;
+  float* __restrict e_;
+  std::int64_t n_;
+};
 
 }  // namespace ssmax::kernels::cpu

@@ -77,9 +77,6 @@ struct BackwardArguments {
     for (int i = 0; i < W::kRowValues; ++i) row.values[i] = saved[index * W::kRowValues + i];
     const auto known = weighting.load(row.values, visible.count);
     row.shift2 = known.shift * kLog2E;
-    if constexpr (requires { W::settle_alone(row.values); }) {
-      if (visible.count == 1) W::settle_alone(row.values);
-    }
     if constexpr (W::kFixesExtremes) {
       row.ends.argmin = end_key(visible, known.argmin);
       row.ends.argmax = end_key(visible, known.argmax);
@@ -88,26 +85,66 @@ struct BackwardArguments {
   }
 };
 
-/// The terms of one key in one row.
-template <Weighting W>
-struct KeyTerms {
-  float weight;
-  float slope;
-  float pull;
+/// The terms of one key in one row: dx = pull (aim + rise g - D), or slope g of keys on their own.
+template <MonoidWeighting W>
+class KeyTerms {
+ public:
+  __device__ KeyTerms(const RowOf<W, float>& row, float x2, float shift2, bool seen)
+      : row_(row),
+        x_(seen || !kHasNeutral ? x2 * kLn2 : 0.0F),
+        e_(device::exp2_approx(cut_exponent2<W>(x2 - shift2))),
+        seen_(seen || kHasNeutral) {}
 
-  __device__ KeyTerms(const RowOf<W, float>& row, float x2, float shift2, bool seen) {
-    const float e = device::exp2_approx(cut_exponent2<W>(x2 - shift2));
-    const float x = x2 * kLn2;
-    weight = seen ? W::weight(row, x, e) : 0.0F;
-    slope = seen ? W::slope(row, x, e) : 0.0F;
-    pull = seen ? W::pull(row, x, e) : 0.0F;
-  }
+  __device__ float weight() const { return seen_ ? W::weight(row_, x_, e_) : 0.0F; }
+  __device__ float pull() const { return seen_ ? W::pull(row_, x_, e_) : 0.0F; }
+  __device__ float slope() const { return seen_ ? W::slope(row_, x_, e_) : 0.0F; }
+  __device__ float aim(float g) const { return W::aim(row_, x_, g); }
+
+ private:
+  /// A key that is not seen may have the score 0 instead, where that weighs and pulls nothing.
+  static constexpr bool kHasNeutral = NeutralZeroWeighting<W>;
+
+  const RowOf<W, float>& row_;
+  float x_;
+  float e_;
+  bool seen_;
 };
 
-/// The weight of a row's only key.
-template <Weighting W>
-__device__ float weight_alone(const BackwardRow<W>& row, float score, const W& weighting) {
-  return KeyTerms<W>(weighting.load(row.values, 1), score * row.scale2, row.shift2, true).weight;
+/// D of a row of one key, from its score and g: its aim, unless a part of the row is outside.
+template <MonoidWeighting W>
+__device__ float lone_d(const BackwardRow<W>& row, float score, float g, const W& weighting) {
+  const RowOf<W, float> known = weighting.load(row.values, 1);
+  const KeyTerms<W> terms(known, score * row.scale2, row.shift2, true);
+  if constexpr (SharingWeighting<W> && !HeadWeighting<W>) return terms.aim(g);
+  return terms.weight() * g;
+}
+
+/// D = dO.O of the stored O. With one key D cancels the rest of dx, whose terms have no bound:
+/// there it is of the key itself. kLanes lanes have a row, and q and dO from `column` on are a
+/// lane's.
+template <int kLanes, MonoidWeighting W>
+__device__ float stored_d(const BackwardArguments<W>& a, const BackwardRow<W>& row, int b, int h,
+                          int t, int column, const Bf16* q, const Bf16* dout) {
+  const bool alone = row.visible.count == 1;
+  const int group = h / a.in.heads_per_group;
+  float d = 0.0F;
+  float score = 0.0F;
+  if (row.visible.count > 0 && column < a.in.q.head_size) {
+    const auto dot = [](const Bf16* left, const Bf16* right) {
+      const auto l = device::load_pack(left);
+      const auto r = device::load_pack(right);
+      float sum = 0.0F;
+#pragma unroll
+      for (int i = 0; i < 8; ++i) sum += l[i] * r[i];
+      return sum;
+    };
+    const Bf16* values = alone ? a.in.v.at(b, row.visible.first, group) : a.out.at(b, t, h);
+    d = dot(values + column, dout);
+    if (alone) score = dot(a.in.k.at(b, row.visible.first, group) + column, q);
+  }
+  d = device::warp_reduce<device::Sum, kLanes>(d);
+  score = device::warp_reduce<device::Sum, kLanes>(score);
+  return alone ? lone_d(row, score, d, a.weighting) : d;
 }
 
 }  // namespace ssmax::kernels::cuda

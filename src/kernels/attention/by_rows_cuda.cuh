@@ -108,7 +108,8 @@ void row_weigh(Stream& stream, const RowPlan<T>& plan, const DeviceInputs<T>& in
 template <class T>
 void row_gather(Stream& stream, const RowPlan<T>& plan, const DeviceInputs<T>& in,
                 const Heads<const T>& from, const Heads<T>& to, const RowChunk& chunk,
-                const float* weights, float* partial, float* drow_scale) {
+                const float* weights, float* partial, float* drow_scale = nullptr,
+                ScaleGradient gradient = ScaleGradient::of_queries) {
   device::launch_kernel<row_gather_kernel<T>>(
       stream,
       {.grid = dim3(static_cast<unsigned>(chunk.blocks), static_cast<unsigned>(plan.splits.count)),
@@ -119,7 +120,7 @@ void row_gather(Stream& stream, const RowPlan<T>& plan, const DeviceInputs<T>& i
       stream,
       {.grid = device::blocks_for(std::int64_t{chunk.blocks} * kRowsAtOnce, kRowThreads / 32),
        .block = dim3(kRowThreads)},
-      in, to, chunk, plan.splits, partial, drow_scale);
+      in, to, chunk, plan.splits, partial, drow_scale, gradient);
 }
 
 template <class T, Weighting W>
@@ -134,7 +135,7 @@ void row_forward(Stream& stream, const HeadsView& out, const AttentionSaved& sav
   float* rows = saved.rows.empty() ? nullptr : saved.rows.template data<float>();
   plan.for_each_chunk([&](const RowChunk& chunk) {
     row_weigh(stream, plan, in, chunk, x, rows, Unseen::leave, weighting);
-    row_gather(stream, plan, in, in.v, heads_of<T>(out), chunk, x, scratch.partial, nullptr);
+    row_gather(stream, plan, in, in.v, heads_of<T>(out), chunk, x, scratch.partial);
   });
 }
 
@@ -155,6 +156,11 @@ void row_backward(Stream& stream, const AttentionGradients& gradients, const Ten
   float* d = scratch.d;
   float* dk = scratch.dk;
   float* dv = scratch.dv;
+  float* drow_scale = gradients.drow_scale.template data<float>();
+  // Without a bias the terms with 1 / spread, which grow as 1 / c, cancel in dc: they stay out.
+  const ScaleGradient scale_gradient = ScaleFreeWeighting<W> && inputs.alibi.empty()
+                                           ? ScaleGradient::is_there
+                                           : ScaleGradient::of_queries;
   for (float* sums : {dk, dv}) {
     device::fill_zero(stream, Tensor(sums, DType::f32, {elements}, stream.device()));
   }
@@ -170,9 +176,10 @@ void row_backward(Stream& stream, const AttentionGradients& gradients, const Ten
         stream,
         {.grid = dim3(static_cast<unsigned>(chunk.blocks * kRowsAtOnce)),
          .block = dim3(kRowThreads)},
-        in, chunk, x, g, saved.rows.template data<float>(), d, weighting);
+        in, chunk, x, g, saved.rows.template data<float>(), d,
+        scale_gradient == ScaleGradient::is_there ? drow_scale : nullptr, weighting);
     row_gather(stream, plan, in, in.k, heads_of<T>(gradients.dq), chunk, g, scratch.partial,
-               gradients.drow_scale.template data<float>());
+               drow_scale, scale_gradient);
     device::launch_kernel<row_scatter_kernel<Product::scores, T>>(stream, scatter, in, dout_heads,
                                                                   chunk, g, dk);
     device::launch_kernel<row_scatter_kernel<Product::value_gradients, T>>(

@@ -71,8 +71,9 @@ __device__ void absorb(float (&s)[kM][kN][4], RunningRows<kM>& running, const Fo
         for (int i = 0; i < 2; ++i) {
           const float score = s[m][n][2 * half + i];
           const float e = device::exp2_approx(fmaf(score, scale, -shift2));
-          float term = W::term(e, origin);
-          float weight = weighting.weight(provisional, score * natural, e);
+          const float x = score * natural;
+          float term = W::term(x, e, origin);
+          float weight = weighting.weight(provisional, x, e);
           if constexpr (kGeneral) {
             const bool seen = visible(key + 8 * n + i);
             term = seen ? term : 0.0F;
@@ -162,8 +163,9 @@ __device__ void find_ends(Ends (&ends)[kM][2], float (&s)[kM][kN][4], const Forw
       for (int n = 0; n < kN; ++n) {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          const float e = device::exp2_approx(s[m][n][2 * half + i] - top);
-          end.sum += seen(n, i) ? W::term(e, 0.0F) : 0.0F;
+          const float x2 = s[m][n][2 * half + i];
+          const float term = W::term(x2 * kLn2, device::exp2_approx(x2 - top), 0.0F);
+          end.sum += seen(n, i) ? term : 0.0F;
         }
       }
     }

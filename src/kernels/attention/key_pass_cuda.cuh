@@ -61,27 +61,34 @@ struct QueryPlace {
   int head;
 };
 
-/// The slope of a key, and what is added to the gradient of its score: at the ends of a row the
-/// slope is the weight, as in the query pass, and they are due something.
+/// Whether a key holds an end of a row, and what is added to the gradient of its score then.
 template <Weighting W>
-struct SlopeAt {
-  float slope;
+struct EndAt {
+  bool is_end = false;
   float due = 0.0F;
 
-  __device__ SlopeAt(const KeyTerms<W>& terms, const BackwardRow<W>& row, int at)
-      : slope(terms.slope) {
+  __device__ EndAt(const BackwardRow<W>& row, int at) {
     if constexpr (W::kFixesExtremes) {
-      if (at == row.ends.argmin) {
-        slope = terms.weight;
-        due = row.ends.at_min;
-      }
-      if (at == row.ends.argmax) {
-        slope = terms.weight;
-        due += row.ends.at_max;
-      }
+      const bool is_min = at == row.ends.argmin;
+      const bool is_max = at == row.ends.argmax;
+      is_end = is_min || is_max;
+      due = (is_min ? row.ends.at_min : 0.0F) + (is_max ? row.ends.at_max : 0.0F);
     }
   }
 };
+
+/// dx of a key, before the ends get what they are due: nothing rises there, as in the query pass.
+template <MonoidWeighting W>
+__device__ float gradient_of(const KeyTerms<W>& terms, const RowOf<W, float>& row, float g, float d,
+                             bool is_end) {
+  if constexpr (SharingWeighting<W>) {
+    float total = terms.aim(g) - d;
+    if constexpr (RisingWeighting<W>) total += is_end ? 0.0F : W::rise(row) * g;
+    return terms.pull() * total;
+  } else {
+    return terms.slope() * g;
+  }
+}
 
 /// The weights of scores s, and the gradients of the scores from g; all transposed: rows are keys
 /// and columns queries. put(m, n, half, dx) receives dx of two queries, before c and tau.
@@ -116,11 +123,11 @@ __device__ void differentiate_columns(std::uint32_t (&weights)[kM][kN][2],
             seen = visible(at);
           }
           const KeyTerms<W> terms(row, x2, shift2, seen);
-          const SlopeAt<W> at_key(terms, known, at);
-          const float dx = at_key.slope * g[m][n][2 * half + i] - terms.pull * d;
-          gradient[i][m][half] = dx * coefficient + at_key.due;
+          const EndAt<W> end(known, at);
+          const float dx = gradient_of(terms, row, g[m][n][2 * half + i], d, end.is_end);
+          gradient[i][m][half] = dx * coefficient + end.due;
           unscaled[i][m][half] = dx;
-          weight[i][m][half] = terms.weight;
+          weight[i][m][half] = terms.weight();
         }
       }
     }
@@ -144,7 +151,7 @@ class KeyPass {
   static constexpr int kKeys = Shape::kKeys;
   static constexpr int kQueries = Shape::kQueries;
   static constexpr bool kTogether = Shape::kForm == BackwardForm::together;
-  static constexpr int kUnroll = W::kFixesExtremes ? 1 : 4;
+  static constexpr int kUnroll = W::kFixesExtremes ? 1 : SharingWeighting<W> ? 4 : 2;
   static constexpr int kThreads = Shape::kThreads;
   static constexpr int kLeastBlocks = 0;
   using Arguments = BackwardArguments<W>;

@@ -23,21 +23,28 @@ using QueryPassShapeOf =
 
 /// Sums over a thread's columns of one row, in fp32 before anything is rounded.
 struct RowSums {
-  float d = 0;       // weight g: D, which dO.O gives only as exactly as O is stored
-  float dc = 0;      // dx s
+  float lacking =
+      0;             // what the estimate of D lacks: pull (aim - D) of probabilities; else weight g
+  float dc = 0;      // dx s, or its part at a fixed beta
   float pull_s = 0;  // pull s
-  // Where ends are fixed:
-  float dx = 0;
-  float between = 0;  // D without the ends
+  // Of keys between the row's ends, where these are fixed:
+  float between = 0;  // pull aim
+  float shared = 0;   // pull g
 
   __device__ void add_over_quad() {
-    for (float* sum : {&d, &dc, &pull_s, &dx, &between}) *sum = quad_sum(*sum);
+    for (float* sum : {&lacking, &dc, &pull_s, &between, &shared}) *sum = quad_sum(*sum);
   }
 };
 
+/// Whether dc is that of a fixed beta: without a bias the terms with 1 / spread cancel in it.
+template <Weighting W>
+__device__ bool fixes_beta(float slope2) {
+  return ScaleFreeWeighting<W> && slope2 == 0.0F;
+}
+
 /// dx of scores s and gradients g of the weights. At the ends of a row a weight does not depend on
-/// the score, so that there the slope is the weight: the rest of it has no bound, and would only
-/// cancel when the ends get what they are due.
+/// the score, so that nothing rises there: the rest has no bound, and would only cancel when the
+/// ends get what they are due.
 template <bool kGeneral, Weighting W, int kM, int kN>
 __device__ void differentiate(std::uint32_t (&dx)[kM][kN][2], const float (&g)[kM][kN][4],
                               RowSums (&sums)[kM][2], const float (&s)[kM][kN][4],
@@ -75,19 +82,27 @@ __device__ void differentiate(std::uint32_t (&dx)[kM][kN][2], const float (&g)[k
             seen = visible(key + 8 * n + i);
           }
           const KeyTerms<W> terms(row, x2, shift2, seen);
-          const float part = terms.weight * gradient;
-          sum.d += part;
-          pair[i] = terms.slope * gradient - terms.pull * d;
-          if constexpr (W::kFixesExtremes) {
-            const int at = key + 8 * n + i;
-            const bool is_end = at == argmin || at == argmax;
-            pair[i] += is_end ? part - terms.slope * gradient : 0.0F;
-            sum.between += is_end ? 0.0F : part;
-          }
-          sum.dc += pair[i] * score;
-          sum.pull_s += terms.pull * score;
-          if constexpr (W::kFixesExtremes) {
-            sum.dx += pair[i];
+          if constexpr (SharingWeighting<W>) {
+            const float pull = terms.pull();
+            const float lead = terms.aim(gradient) - d;
+            const float at_fixed_beta = pull * lead;
+            pair[i] = at_fixed_beta;
+            sum.lacking += ProbabilityWeighting<W> ? at_fixed_beta : terms.weight() * gradient;
+            sum.pull_s += pull * score;
+            if constexpr (RisingWeighting<W>) {
+              float between = pull;
+              if constexpr (W::kFixesExtremes) {
+                const int at = key + 8 * n + i;
+                between = at == argmin || at == argmax ? 0.0F : pull;
+                sum.between += between * terms.aim(gradient);
+                sum.shared += between * gradient;
+              }
+              pair[i] += W::rise(row) * gradient * between;
+            }
+            sum.dc += (fixes_beta<W>(slope2) ? at_fixed_beta : pair[i]) * score;
+          } else {
+            pair[i] = terms.slope() * gradient;
+            sum.dc += pair[i] * score;
           }
         }
         dx[m][n][half] = device::pack_bf16(pair[0], pair[1]);
@@ -102,9 +117,7 @@ class QueryPass {
   static constexpr int kD = Shape::kD;
   static constexpr int kM = Shape::kM;
   static constexpr int kKeys = Shape::kKeys;
-  static constexpr int kUnroll = ExponentialWeighting<W> || kD == 64 ? kD / 16
-                                 : W::kFixesExtremes                 ? 1
-                                                                     : 2;
+  static constexpr int kUnroll = ExponentialWeighting<W> || kD == 64 ? kD / 16 : 1;
   static constexpr int kThreads = Shape::kThreads;
   static constexpr int kLeastBlocks = 0;
   using Arguments = BackwardArguments<W>;
@@ -186,33 +199,18 @@ class QueryPass {
         r < tile_.rows ? a_.known_row(tile_.b, tile_.h, tile_.t + r, visible) : BackwardRow<W>{};
   }
 
-  /// D = dO.O of the stored O, good enough for dx; the exact one comes out of the pass. With one
-  /// key D cancels the rest of dx, whose terms have no bound: there it is the weight times dO.v.
+  /// D of the stored O is good enough for dx; what it lacks comes out of the pass.
   __device__ void estimate_d() {
-    const int r = static_cast<int>(threadIdx.x);
-    if (r < tile_.rows) {
-      const Visible visible = rows_[r].visible;
-      if (visible.count == 1) {
-        const int group = tile_.group(a_.in);
-        const float score = dot(a_.in.k.at(tile_.b, visible.first, group), q_, r);
-        rows_[r].d = weight_alone(rows_[r], score, a_.weighting) *
-                     dot(a_.in.v.at(tile_.b, visible.first, group), dout_, r);
-      } else {
-        rows_[r].d = dot(a_.out.at(tile_.b, tile_.t + r, tile_.h), dout_, r);
-      }
+    constexpr int kLanes = kD / 8;
+    const int chunk = static_cast<int>(threadIdx.x) % kLanes;
+#pragma unroll 1
+    for (int r = static_cast<int>(threadIdx.x) / kLanes; r < Shape::kQueries;
+         r += kThreads / kLanes) {
+      const float d = stored_d<kLanes>(a_, rows_[r], tile_.b, tile_.h, tile_.t + r, 8 * chunk,
+                                       q_.chunk(r, chunk), dout_.chunk(r, chunk));
+      if (chunk == 0) rows_[r].d = d;
     }
     __syncthreads();
-  }
-
-  __device__ float dot(const Bf16* vector, const Tile<kD>& tile, int r) const {
-    float sum = 0.0F;
-    for (int c = 0; c < kD / 8 && c * 8 < a_.out.head_size; ++c) {
-      const auto left = device::load_pack(vector + 8 * c);
-      const auto right = device::load_pack(tile.chunk(r, c));
-#pragma unroll
-      for (int i = 0; i < 8; ++i) sum += left[i] * right[i];
-    }
-    return sum;
   }
 
   __device__ void finish() {
@@ -225,18 +223,24 @@ class QueryPass {
         BackwardRow<W> row = rows_[r];
         RowSums& sums = sums_[m][half];
         sums.add_over_quad();
-        // dx was linear in D: what the estimate lacked is put right in the sums. Where ends are
-        // fixed a row's pulls are its probabilities, which sum to 1.
-        const float lacking = sums.d - row.d;
-        row.d = sums.d;
+        // dx was linear in D: what the estimate lacked is put right in the sums.
+        float outside = 1.0F;
+        if constexpr (ProbabilityWeighting<W>) {
+          const auto known = a_.weighting.load(row.values, row.visible.count);
+          outside = W::outside(known, a_.in.head(tile_.h, a_.weighting));
+        }
+        const bool alone = row.visible.count == 1;  // D is exact
+        const float lacking = alone ? 0.0F : sums.lacking - outside * row.d;
+        row.d += lacking;
         float dc = (sums.dc - lacking * sums.pull_s) * a_.in.tau;
         if constexpr (W::kFixesExtremes) {
           const auto known = a_.weighting.load(row.values, row.visible.count);
-          const auto extra = a_.weighting.fix_up(known, sums.between, sums.dx - lacking);
+          const auto extra = a_.weighting.fix_up(known, sums.between, W::rise(known) * sums.shared);
           row.ends.at_min = extra.at_min * row.coefficient;
           row.ends.at_max = extra.at_max * row.coefficient;
-          dc += add_end(m, half, r, row.ends.argmin, extra.at_min);
-          dc += add_end(m, half, r, row.ends.argmax, extra.at_max);
+          const float of_min = add_end(m, half, r, row.ends.argmin, extra.at_min);
+          const float of_max = add_end(m, half, r, row.ends.argmax, extra.at_max);
+          if (!fixes_beta<W>(a_.in.slope(tile_.h))) dc += of_min + of_max;
         }
         scales[m][half] = row.coefficient;
         if (place_.column == 0 && r < tile_.rows) {

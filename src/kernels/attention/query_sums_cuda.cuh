@@ -132,8 +132,7 @@ __device__ void multiply_add_transposed(float (&c)[2][kN][4], float (&sums)[4], 
 
 inline constexpr int kRowKernelThreads = 256;
 
-/// Rows as the key pass reads them, D from the stored output. With one key D cancels the rest of
-/// dx, whose terms have no bound: there it is the weight times dO.v. kD / 8 lanes have a row.
+/// Rows as the key pass reads them, D from the stored output. kD / 8 lanes have a row.
 template <Weighting W, int kD>
 __global__ void __launch_bounds__(kRowKernelThreads)
     prepare_rows_kernel(const __grid_constant__ BackwardArguments<W> a) {
@@ -143,31 +142,12 @@ __global__ void __launch_bounds__(kRowKernelThreads)
   const int r = static_cast<int>(threadIdx.x) / kLanes;
   const int column = static_cast<int>(threadIdx.x) % kLanes * 8;
   const int t = tile.t + r;
-  const Visible visible = tile.visible(a.in, r);
-  const bool alone = visible.count == 1;
-  float d = 0.0F;
-  float score = 0.0F;
-  if (r < tile.rows && column < a.in.q.head_size) {
-    const auto dout = device::load_pack(a.dout.at(tile.b, t, tile.h) + column);
-    const int group = tile.group(a.in);
-    const auto of = device::load_pack(
-        (alone ? a.in.v.at(tile.b, visible.first, group) : a.out.at(tile.b, t, tile.h)) + column);
-#pragma unroll
-    for (int i = 0; i < 8; ++i) d += dout[i] * of[i];
-    if (alone) {
-      const auto q = device::load_pack(a.in.q.at(tile.b, t, tile.h) + column);
-      const auto k = device::load_pack(a.in.k.at(tile.b, visible.first, group) + column);
-#pragma unroll
-      for (int i = 0; i < 8; ++i) score += q[i] * k[i];
-    }
-  }
-  d = device::warp_reduce<device::Sum, kLanes>(d);
-  score = device::warp_reduce<device::Sum, kLanes>(score);
-  if (column != 0 || r >= tile.rows) return;
-  BackwardRow<W> row = a.known_row(tile.b, tile.h, t, visible);
-  row.d = d;
-  if (alone) row.d *= weight_alone(row, score, a.weighting);
-  a.rows[a.in.row(tile.b, tile.h, t)] = row;
+  const bool is_query = r < tile.rows;
+  BackwardRow<W> row =
+      is_query ? a.known_row(tile.b, tile.h, t, tile.visible(a.in, r)) : BackwardRow<W>{};
+  row.d = stored_d<kLanes>(a, row, tile.b, tile.h, t, column, a.in.q.at(tile.b, t, tile.h) + column,
+                           a.dout.at(tile.b, t, tile.h) + column);
+  if (column == 0 && is_query) a.rows[a.in.row(tile.b, tile.h, t)] = row;
 }
 
 /// A score near the mean of a row by its weights: that of scores that are distributed normally

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "device/kernel_launch.cuh"
+#include "kernels/attention/row_gradient.h"
 #include "kernels/attention/tile_cuda.cuh"
 
 /// Attention by whole rows, for what the fused passes do not take: weightings that must be solved,
@@ -157,7 +158,7 @@ __device__ RowOf<W, float> solve_block_row(const BlockRow& whole, float head, co
       statistic.argmax = top.key;
       const float origin = std::exp(-statistic.max);
       statistic.sum =
-          whole.sum([&](float x) { return W::term(std::exp(x - statistic.max), origin); });
+          whole.sum([&](float x) { return W::term(x, std::exp(x - statistic.max), origin); });
     }
     return weighting.finish(statistic, head, whole.n);
   }
@@ -219,57 +220,112 @@ __global__ void __launch_bounds__(kRowThreads)
   }
 }
 
-/// x becomes the weights and g the gradients of x; D of every row. One block a row.
+/// A row of the backward, of which every thread has some keys.
+template <Weighting W>
+class BlockKeys {
+ public:
+  __device__ BlockKeys(float* x, float* g, int n) : x_(x), g_(g), n_(n) {}
+
+  __device__ float exponentiate(const RowOf<W, float>& row) {
+    row_ = row;
+    if constexpr (!ProbabilityWeighting<W>) return 0.0F;
+    return sum([](float /*x*/, float /*g*/, float e) { return e; });
+  }
+  __device__ RowEnd take_end(std::int64_t key) {
+    if (key < 0 || key >= n_) return {};
+    const float x = x_[key];
+    // An end that is taken already has nothing left.
+    const RowEnd end{key, x, g_[key], is_taken(static_cast<int>(key)) ? 0.0F : e(x)};
+    (taken_[0] < 0 ? taken_[0] : taken_[1]) = static_cast<int>(key);
+    return end;
+  }
+  template <class Part>
+  __device__ float sum(const Part& part) const {
+    float sum = 0.0F;
+    for_each([&](int j) { sum += part(x_[j], g_[j], e(x_[j])); });
+    return device::block_sum(sum);
+  }
+  template <class Part>
+  __device__ PairOfSums sums(const Part& part) const {
+    PairOfSums sums{};
+    for_each([&](int j) {
+      const PairOfSums parts = part(x_[j], g_[j], e(x_[j]));
+      sums.first += parts.first;
+      sums.second += parts.second;
+    });
+    return {device::block_sum(sums.first), device::block_sum(sums.second)};
+  }
+  template <class Change>
+  __device__ float replace(const Change& change) {
+    float frozen = 0.0F;
+    for_each([&](int j) {
+      const KeyGradient key = change(x_[j], g_[j], e(x_[j]));
+      frozen += key.frozen;
+      x_[j] = key.weight;
+      g_[j] = key.dx;
+    });
+    if constexpr (!ScaleFreeWeighting<W>) return 0.0F;
+    return device::block_sum(frozen);
+  }
+  __device__ void put(const RowEnd& end, float weight, float dx) {
+    if (threadIdx.x != 0) return;
+    x_[end.key] = weight;
+    g_[end.key] = dx;
+  }
+
+ private:
+  __device__ float e(float x) const {
+    if constexpr (SolvingWeighting<W>)
+      return 0.0F;
+    else
+      return std::exp(exponent<W>(row_, x));
+  }
+  __device__ bool is_taken(int key) const { return key == taken_[0] || key == taken_[1]; }
+  template <class Work>
+  __device__ void for_each(const Work& work) const {
+    for (int j = static_cast<int>(threadIdx.x); j < n_; j += kRowThreads) {
+      if constexpr (fixes_extremes()) {
+        if (is_taken(j)) continue;
+      }
+      work(j);
+    }
+  }
+  __device__ static constexpr bool fixes_extremes() {
+    if constexpr (MonoidWeighting<W>) return W::kFixesExtremes;
+    return false;
+  }
+
+  float* x_;
+  float* g_;
+  int n_;
+  RowOf<W, float> row_{};
+  int taken_[2] = {-1, -1};
+};
+
+/// x becomes the weights and g the gradients of x; D of every row, and dc where `drow_scale` is
+/// given and c is not 0. One block a row.
 template <class T, Weighting W>
 __global__ void __launch_bounds__(kRowThreads)
     row_gradients_kernel(const __grid_constant__ DeviceInputs<T> in, const RowChunk chunk, float* x,
-                         float* g, const float* saved, float* d_rows, const W weighting) {
+                         float* g, const float* saved, float* d_rows, float* drow_scale,
+                         const W weighting) {
   const int slot = static_cast<int>(blockIdx.x);
   const RowBlock block(in, chunk.first_block + slot / kRowsAtOnce);
   const int r = slot % kRowsAtOnce;
   if (r >= block.rows) return;
   const Visible visible = visible_keys(in, block.b, block.t + r);
   const std::int64_t index = in.row(block.b, block.h, block.t + r);
-  float* row_x = x + slot * chunk.stride + visible.first;
-  float* row_g = g + slot * chunk.stride + visible.first;
+  const std::int64_t first = slot * chunk.stride + visible.first;
+  BlockKeys<W> keys(x + first, g + first, visible.count);
   const auto row = weighting.load(saved + index * W::kRowValues, visible.count);
-  const auto each = [&](const auto& work) {
-    for (int j = static_cast<int>(threadIdx.x); j < visible.count; j += kRowThreads) work(j);
-  };
-  float d = 0.0F;
-  each([&](int j) {
-    if constexpr (SolvingWeighting<W>) {
-      d += weighting.coupling(row, row_x[j]) * row_g[j];
-    } else {
-      d += weight_of(row, row_x[j], weighting) * row_g[j];
-    }
-  });
-  d = device::block_sum(d);
-  float sum = 0.0F;
-  each([&](int j) {
-    const float value = row_x[j];
-    float dx = 0.0F;
-    if constexpr (SolvingWeighting<W>) {
-      dx = weighting.slope(row, value) * row_g[j] - weighting.pull(row, value) * d;
-    } else {
-      const float e = std::exp(exponent<W>(row, value));
-      dx = weighting.slope(row, value, e) * row_g[j] - weighting.pull(row, value, e) * d;
-    }
-    row_x[j] = weight_of(row, value, weighting);
-    row_g[j] = dx;
-    sum += dx;
-  });
-  if constexpr (MonoidWeighting<W>) {
-    if constexpr (W::kFixesExtremes) {
-      sum = device::block_sum(sum);  // ends with a barrier before the last reads: dx are there
-      if (threadIdx.x == 0) {
-        const auto extra = weighting.fix_up(row, d, sum);
-        if (row.argmin >= 0 && row.argmin < visible.count) row_g[row.argmin] += extra.at_min;
-        if (row.argmax >= 0 && row.argmax < visible.count) row_g[row.argmax] += extra.at_max;
-      }
+  const auto totals = differentiate_keys(keys, row, in.head(block.h, weighting), weighting);
+  if (threadIdx.x != 0) return;
+  d_rows[index] = totals.d;
+  if constexpr (ScaleFreeWeighting<W>) {
+    if (drow_scale != nullptr && in.row_scale[index] != 0.0F) {
+      drow_scale[index] = totals.frozen / in.row_scale[index];
     }
   }
-  if (threadIdx.x == 0) d_rows[index] = d;
 }
 
 /// Threads along D and parts along the summed axis: part p takes every parts-th of it.
@@ -358,13 +414,16 @@ __global__ void __launch_bounds__(kColumnThreads)
   }
 }
 
+/// Whether dc of rows with a scale is there already, or is q.dq'.
+enum class ScaleGradient : unsigned char { is_there, of_queries };
+
 /// out = the sum over splits; or dq = c times it and dc = q times it, both with tau. One warp a
 /// row.
 template <class T>
 __global__ void __launch_bounds__(kRowThreads)
     row_finish_kernel(const __grid_constant__ DeviceInputs<T> in, const Heads<T> out,
                       const RowChunk chunk, const KeySplits splits, const float* partial,
-                      float* drow_scale) {
+                      float* drow_scale, const ScaleGradient gradient) {
   const int slot = static_cast<int>(blockIdx.x) * (kRowThreads / 32) + device::warp_id();
   if (slot >= chunk.blocks * kRowsAtOnce) return;
   const RowBlock block(in, chunk.first_block + slot / kRowsAtOnce);
@@ -385,6 +444,7 @@ __global__ void __launch_bounds__(kRowThreads)
     device::store_one(to + d, sum * scale);
   }
   if (drow_scale == nullptr) return;
+  if (gradient == ScaleGradient::is_there && in.row_scale[index] != 0.0F) return;
   dot = device::warp_sum(dot);
   if (device::lane_id() == 0) drow_scale[index] = dot * in.tau;
 }

@@ -11,8 +11,9 @@
 /// its Jacobian. Written once as host-device functions over the real type; attention on the CPU and
 /// on CUDA is a template over them.
 ///
-/// The keys of a row influence each other through one scalar, so with g_j = dO.v_j
-///   dx_k = slope_k g_k - pull_k sum_j coupling_j g_j.
+/// The keys of a row influence each other through one scalar, if at all, so with g_j = dO.v_j
+///   dx_k = pull_k (aim_k + rise g_k - D),  D = sum_j weight_j g_j = dO.O
+/// where aim is g, or the part of it that its weight's factor leaves.
 namespace ssmax::kernels {
 
 /// What a row leaves behind when its keys are seen one after the other; two of them merge into one.
@@ -22,7 +23,7 @@ struct RowStatistic {
   Real min = std::numeric_limits<Real>::infinity();
   std::int64_t argmax = 0;  ///< first key that has the maximum
   std::int64_t argmin = 0;
-  Real sum = 0;  ///< of term(e^(x - max), e^(-max)) over the keys
+  Real sum = 0;  ///< of term(x, e^(x - max), e^(-max)) over the keys
 };
 
 /// What a weighting wants of the statistic, each level with what stands before it.
@@ -35,18 +36,17 @@ struct ExtremeGradients {
   Real at_max = 0;
 };
 
-/// A weighting whose statistic is a monoid: it can be tiled. Coupling = weight, so that the sum of
-/// the Jacobian is D = dO.O. Members, with e = e^(x - row.shift):
+/// A weighting whose statistic is a monoid: it can be tiled. Members, with e = e^(x - row.shift):
 ///   kNeeds, kRowValues (reals saved per row), kHeadParameter (one learned or fixed real per head)
 ///   kFixesExtremes (the gradient through minimum and maximum is added by fix_up)
 ///   kLargestExponent               x - row.shift is cut there before it becomes e
 ///   lowest_max<Real>()             the maximum of no keys
-///   term(e, origin)                part of a key in the sum; origin = e^(-max)
+///   term(x, e, origin)             part of a key in the sum; origin = e^(-max)
 ///   finish(statistic, head, n)     the row; its shift is statistic.max if there is one
 ///   save(row, values), load(values, n)   a loaded row may have another shift
-///   weight(row, x, e), slope(row, x, e), pull(row, x, e)
-///   settle_alone(values)           optional: the saved values of a row of one key, but for its
-///                                  shift, as others under which the terms of that key cancel
+///   weight(row, x, e)
+///   slope(row, x, e)               dx = slope g, of keys that do not influence each other; others
+///                                  are SharingWeightings
 ///   head_constant()                the head parameter when it is not learned
 ///   head_gradient(row, D, head)    gradient of the head parameter from one row
 ///   fix_up(row, D, r)              with r = sum of dx without the fix-up; lands on row.argmin and
@@ -75,6 +75,30 @@ concept OnePassWeighting = MonoidWeighting<W> && requires(const W& w, float x) {
 template <class W>
 concept ProbabilityWeighting = MonoidWeighting<W> && requires(RowOf<W, float> row, float head) {
   W::outside(row, head);
+};
+
+/// A weighting of keys that share a row: dx = pull (aim + rise g - D), with
+///   pull(row, x, e)
+///   share(row, x, e)      over a row they and outside(row, head), if there is one, sum to 1
+///   aim(row, x, g)        weight g = share aim, so that D is the mean of aim
+///   rise(row)             when it is not 0
+///   aim_at_max(row, g)    where extremes are fixed: aim of row.argmax; that of row.argmin is 0
+template <class W>
+concept SharingWeighting = MonoidWeighting<W> && requires(RowOf<W, float> row, float x) {
+  W::share(row, x, x);
+  W::aim(row, x, x);
+};
+
+/// A weighting with a rise.
+template <class W>
+concept RisingWeighting = SharingWeighting<W> && requires(RowOf<W, float> row) {
+  W::rise(row);
+};
+
+/// A weighting of which a key with x = 0 weighs and pulls nothing, whatever e is.
+template <class W>
+concept NeutralZeroWeighting = MonoidWeighting<W> && requires {
+  requires W::kNeutralZero;
 };
 
 /// A weighting with a parameter per head.
@@ -112,8 +136,9 @@ struct WholeRow {
 };
 
 /// A weighting that must be solved from the whole row:
-///   solve(whole) -> row, weight(row, x), slope(row, x), coupling(row, x), pull(row, x)
-/// where whole.max() and whole.sum(part) are all that solve may ask.
+///   solve(whole) -> row, weight(row, x), pull(row, x), coupling(row, x)
+/// where whole.max() and whole.sum(part) are all that solve may ask. dx = pull (g - sum coupling
+/// g), and the couplings of a row sum to 1.
 template <class W>
 concept SolvingWeighting = requires(const W& w, const WholeRow<float>& whole, float value) {
   w.coupling(w.solve(whole), value);
@@ -152,7 +177,7 @@ struct SoftmaxWeighting {
     return -std::numeric_limits<Real>::infinity();
   }
   template <class Real>
-  HD static Real term(Real e, Real /*origin*/) {
+  HD static Real term(Real /*x*/, Real e, Real /*origin*/) {
     return e;
   }
   template <class Real>
@@ -177,16 +202,20 @@ struct SoftmaxWeighting {
     return e * row.factor;
   }
   template <class Real>
-  HD static Real slope(const Row<Real>& row, Real /*x*/, Real e) {
-    return e * row.factor;
-  }
-  template <class Real>
   HD static Real pull(const Row<Real>& row, Real /*x*/, Real e) {
     return e * row.factor;
   }
   template <class Real>
   HD static Real outside(const Row<Real>& /*row*/, Real /*head*/) {
     return 0;
+  }
+  template <class Real>
+  HD static Real share(const Row<Real>& row, Real /*x*/, Real e) {
+    return e * row.factor;
+  }
+  template <class Real>
+  HD static Real aim(const Row<Real>& /*row*/, Real /*x*/, Real g) {
+    return g;
   }
 };
 

@@ -21,7 +21,7 @@ struct Options {
 };
 
 /// w = u^(1 / (alpha - 1)) / sum with u = max((alpha - 1) (x - max) - t, 0), t such that the sum is
-/// 1. Kept: max, t, 1 / sum, 1 / sum of the slopes.
+/// 1. Kept: max, t, 1 / sum, 1 / sum of the pulls.
 struct Weighting {
   static constexpr std::int64_t kRowValues = 4;
 
@@ -31,8 +31,8 @@ struct Weighting {
   struct Row {
     Real max;
     Real threshold;
-    Real factor;        // 1 / sum of u^(1 / (alpha - 1))
-    Real slope_factor;  // 1 / sum of w^(2 - alpha)
+    Real factor;       // 1 / sum of u^(1 / (alpha - 1))
+    Real pull_factor;  // 1 / sum of w^(2 - alpha)
   };
 
   template <class Real>
@@ -54,16 +54,12 @@ struct Weighting {
   }
   /// w^(2 - alpha) where w > 0, else 0.
   template <class Real>
-  HD Real slope(const Row<Real>& row, Real x) const {
+  HD Real pull(const Row<Real>& row, Real x) const {
     return power(weight(row, x), 2.0 - alpha);
   }
   template <class Real>
-  HD Real pull(const Row<Real>& row, Real x) const {
-    return slope(row, x);
-  }
-  template <class Real>
   HD Real coupling(const Row<Real>& row, Real x) const {
-    return slope(row, x) * row.slope_factor;
+    return pull(row, x) * row.pull_factor;
   }
 
   /// The sum falls from at least 1 at t = -1 to 0 at t = 0: bisection until the interval is one
@@ -82,7 +78,7 @@ struct Weighting {
     }
     row.threshold = low;
     row.factor = Real{1} / weight_sum();
-    row.slope_factor = Real{1} / whole.sum([&](Real x) { return slope(row, x); });
+    row.pull_factor = Real{1} / whole.sum([&](Real x) { return pull(row, x); });
     return row;
   }
 
@@ -91,7 +87,7 @@ struct Weighting {
     values[0] = row.max;
     values[1] = row.threshold;
     values[2] = row.factor;
-    values[3] = row.slope_factor;
+    values[3] = row.pull_factor;
   }
   template <class Real>
   HD Row<Real> load(const Real* values, std::int64_t /*n*/) const {

@@ -61,7 +61,7 @@ struct Weighting {
     return -std::numeric_limits<Real>::infinity();
   }
   template <class Real>
-  HD static Real term(Real e, Real /*origin*/) {
+  HD static Real term(Real /*x*/, Real e, Real /*origin*/) {
     return e;
   }
 
@@ -117,16 +117,29 @@ struct Weighting {
     return e * row.factor * ((x - row.low) * row.rate);
   }
   template <class Real>
-  HD static Real slope(const Row<Real>& row, Real x, Real e) {
-    return e * row.factor * ((x - row.low) * row.rate + row.rate);
-  }
-  template <class Real>
   HD static Real pull(const Row<Real>& row, Real /*x*/, Real e) {
     return e * row.factor;
   }
   template <class Real>
   HD static Real outside(const Row<Real>& /*row*/, Real /*head*/) {
     return 0;
+  }
+  template <class Real>
+  HD static Real share(const Row<Real>& row, Real /*x*/, Real e) {
+    return e * row.factor;
+  }
+  template <class Real>
+  HD static Real aim(const Row<Real>& row, Real x, Real g) {
+    return (x - row.low) * row.rate * g;
+  }
+  template <class Real>
+  HD static Real rise(const Row<Real>& row) {
+    return row.rate;
+  }
+  /// beta is exactly 1 there, unless the row has no spread.
+  template <class Real>
+  HD static Real aim_at_max(const Row<Real>& row, Real g) {
+    return row.rate > 0 ? g : Real{0};
   }
 
   /// With r = sum of dx for a fixed low and spread: d/d low = D rate - r, d/d high = -D rate; the

@@ -32,7 +32,7 @@ struct Weighting {
     return -std::numeric_limits<Real>::infinity();
   }
   template <class Real>
-  HD static Real term(Real /*e*/, Real /*origin*/) {
+  HD static Real term(Real /*x*/, Real /*e*/, Real /*origin*/) {
     return 0;
   }
   template <class Real>
@@ -56,10 +56,6 @@ struct Weighting {
   HD static Real slope(const Row<Real>& /*row*/, Real /*x*/, Real e) {
     const Real rest = Real{1} / (Real{1} + e);
     return e * rest * rest;
-  }
-  template <class Real>
-  HD static Real pull(const Row<Real>& /*row*/, Real /*x*/, Real /*e*/) {
-    return 0;
   }
 };
 
