@@ -81,7 +81,10 @@ struct EndAt {
 template <MonoidWeighting W>
 __device__ float gradient_of(const KeyTerms<W>& terms, const RowOf<W, float>& row, float g, float d,
                              bool is_end) {
-  if constexpr (SharingWeighting<W>) {
+  if constexpr (ExponentialWeighting<W>) {
+    // Rounded to bf16 next; the difference of products takes fewer registers.
+    return terms.pull() * g - terms.pull() * d;
+  } else if constexpr (SharingWeighting<W>) {
     float total = terms.aim(g) - d;
     if constexpr (RisingWeighting<W>) total += is_end ? 0.0F : W::rise(row) * g;
     return terms.pull() * total;
