@@ -30,10 +30,13 @@ struct QuerySums {
   static constexpr int kThreads = kSummedQueries * kD / (4 * kPacks);
   using Part = Accumulators<kM, kColumns>;
 
-  /// Threads of the block beyond those take their places again.
-  __device__ static int thread() { return static_cast<int>(threadIdx.x) % kThreads; }
-  __device__ static int row() { return thread() / 32 % kRowWarps * 16 * kM; }
-  __device__ static int column() { return thread() / (32 * kRowWarps) * kColumns; }
+  // Threads of the block beyond kThreads take their places again. Unsigned, as a thread's index is:
+  // a sign costs registers.
+  __device__ static unsigned thread() { return threadIdx.x % kThreads; }
+  __device__ static int row() { return static_cast<int>(thread() / 32 % kRowWarps * 16 * kM); }
+  __device__ static int column() {
+    return static_cast<int>(thread() / (32 * kRowWarps) * kColumns);
+  }
 
   static constexpr int kOfQueries = kPacks * kThreads;  // before R
   static constexpr std::int64_t kTilePacks = kOfQueries + kSummedQueries / 4;

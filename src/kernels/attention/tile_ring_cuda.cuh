@@ -73,10 +73,10 @@ template <int kWorkers, class Work, class Copy>
 __device__ void work_and_copy(const Work& work, const Copy& copy) {
   const int thread = static_cast<int>(threadIdx.x);
   if (thread >= kWorkers) {
-    device::give_registers_back<40>();
+    device::give_registers_back<24>();
     if (thread < kWorkers + device::kWarpSize) copy();
   } else {
-    device::take_registers<232>();
+    device::take_registers<240>();
     work();
   }
 }

@@ -205,22 +205,30 @@ class WarpgroupKeyPass {
       put_zeros(i);
     }
     device::publish_shared();
-    typename Sums::Part dq;
-    float sums[1][4] = {};
-    float4* tile = sums_of(at);
-    const bool owns = kBoxes > 1 || owns_tile(at);
-    clear(dq);
-    if (owns) load_sums(dq, sums, tile, at);
-    device::settle(dq[0]);
-    device::settle(sums);
-    if (sees) start_key_gradients(i);
-    device::partial_barrier<Shape::kWorkers>(1);  // dx of both warpgroups is there
-    if (owns) start_query_sums(dq, sums, i);
-    device::products_wait<0>();
+    if (kBoxes > 1 || owns_tile(at)) {
+      typename Sums::Part dq;
+      float sums[1][4] = {};
+      clear(dq);
+      float4* tile = sums_of(at);
+      load_sums(dq, sums, tile, at);
+      device::settle(dq[0]);
+      device::settle(sums);
+      if (sees) start_key_gradients(i);
+      wait_for_dx();
+      start_query_sums(dq, sums, i);
+      device::products_wait<0>();
+      store_sums(dq, sums, tile, at);
+    } else {
+      if (sees) start_key_gradients(i);
+      wait_for_dx();
+      device::products_wait<0>();
+    }
     queries_.release(i);
     douts_.release(i);
-    if (owns) store_sums(dq, sums, tile, at);
   }
+
+  /// Until dx of both warpgroups is there.
+  __device__ static void wait_for_dx() { device::partial_barrier<Shape::kWorkers>(1); }
 
   /// Weights and gradients of the scores to registers, dx to shared memory.
   __device__ void differentiate(int i, const QueryPlace& at) {
