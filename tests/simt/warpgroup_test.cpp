@@ -42,7 +42,7 @@ __global__ void wait_for_nobody() {
 
 TEST_F(Warpgroup, ABarrierThatNeverPassesIsSeen) {
   try {
-    launch_kernel<wait_for_nobody>(stream_, {.grid = 1, .block = 32, .shared_bytes = 64});
+    launch_kernel<wait_for_nobody>(*stream_, {.grid = 1, .block = 32, .shared_bytes = 64});
     FAIL() << "no violation";
   } catch (const base::Error& error) {
     EXPECT_NE(std::string(error.what()).find("mbarrier"), std::string::npos) << error.what();
@@ -59,10 +59,10 @@ __global__ void meet_in_halves(float* out) {
 
 TEST_F(Warpgroup, HalvesOfABlockMeetByThemselves) {
   for (int repeat = 0; repeat < 10; ++repeat) {
-    launch_kernel<meet_in_halves>(stream_, {.grid = 1, .block = 128, .shared_bytes = 512},
+    launch_kernel<meet_in_halves>(*stream_, {.grid = 1, .block = 128, .shared_bytes = 512},
                                   result_.data<float>());
     std::vector<float> values(static_cast<std::size_t>(result_.elements()));
-    copy(stream_, view(values.data(), result_.shape()), result_);
+    copy(*stream_, view(values.data(), result_.shape()), result_);
     for (std::size_t i = 0; i < 128; ++i) ASSERT_EQ(values[i], static_cast<float>(i ^ 63U));
   }
 }
