@@ -11,8 +11,7 @@
 #   runs      some steps of each run of configs/small, with a resume; loss and tokens per second
 #   curves    four runs of configs/mini on the CPU and on the GPU, their losses laid over each other
 #   bench     every op, and attention by mma.sync and by wgmma, beside the GPU's limits; steps of the
-#             paper's model, and of GPT-2
-#             with GELU apart and within matrix products
+#             paper's model, and of GPT-2 with GELU apart and within matrix products
 #   pytorch   attention and training steps of PyTorch on this GPU; needs a Python with torch
 #   ranks     NCCL with one rank, and two ranks on one GPU through host memory, beside one rank; with
 #             several GPUs a run on all of them, and with mpirun the speed on 1, 2, 4 ... NCCL may
