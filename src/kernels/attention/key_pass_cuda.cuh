@@ -21,6 +21,12 @@ struct KeyPassShape {
   static constexpr int kSumColumns = 32;
 };
 
+/// A tile of queries: those from t on of a head of the group.
+struct QueryPlace {
+  int t;
+  int head;
+};
+
 /// Keys [key, key + keys) of a key/value head of sequence b. As QueryTile.
 template <int kMostKeys>
 struct KeyTile {
@@ -53,12 +59,24 @@ struct KeyTile {
   __device__ static int first_head(const DeviceInputs<T>& in) {
     return group() * in.heads_per_group;
   }
-};
-
-/// A tile of queries: those from t on of a head of the group.
-struct QueryPlace {
-  int t;
-  int head;
+  /// Whether some of `queries` queries from t on do not see all of the keys, or with a bias.
+  template <class T>
+  __device__ bool is_general(const DeviceInputs<T>& in, int t, int queries) const {
+    return in.first_key != nullptr || in.alibi != nullptr || t + queries > in.time ||
+           in.first_position + t < key + kMostKeys - 1;
+  }
+  /// Of the form together: where the block's sums of a tile of queries are.
+  template <class T>
+  __device__ std::int64_t sum_index(const DeviceInputs<T>& in, const QueryPlace& at) const {
+    const SumTile place{static_cast<int>(blockIdx.z), b(), first_head(in) + at.head,
+                        at.t / kSummedQueries};
+    return place.index(static_cast<int>(gridDim.y), in.heads, summed_tiles(in.time));
+  }
+  /// Whether there is nothing in them yet that these keys are added to.
+  template <class T>
+  __device__ bool begins(const DeviceInputs<T>& in) const {
+    return begins_sums(in) && key < static_cast<int>(gridDim.z) * kMostKeys;
+  }
 };
 
 /// Whether a key holds an end of a row, and what is added to the gradient of its score then.
@@ -279,13 +297,10 @@ class KeyPass {
     const int key = tile_.key + warp_row_ + place_.row;
     multiply_rows<kUnroll>(s_, Rows{keys_, warp_row_}, q);
     multiply_rows<kUnroll>(g_, Rows{values_, warp_row_}, dout);
-    const bool general = a_.in.first_key != nullptr || a_.in.alibi != nullptr ||
-                         at.t + kQueries > a_.in.time ||
-                         a_.in.first_position + at.t < tile_.key + kKeys - 1;
     const auto put = [&](int m, int n, int half, float low, float high) {
       if constexpr (kTogether) put_dx(at, m, n, half, device::pack_bf16(low, high));
     };
-    if (general) {
+    if (tile_.is_general(a_.in, at.t, kQueries)) {
       const float slope2 = a_.in.slope(tile_.first_head(a_.in) + at.head) * kLog2E;
       differentiate_columns<true>(weights_, ds_, s_, g_, rows, slope2, key, a_.weighting, put);
     } else {
@@ -319,15 +334,12 @@ class KeyPass {
   }
   /// dq' += the transpose of dx times the keys, R += the sums of dx over the keys.
   __device__ void add_query_sums(const QueryPlace& at) {
-    const SumTile place{static_cast<int>(blockIdx.z), tile_.b(), tile_.first_head(a_.in) + at.head,
-                        at.t / kSummedQueries};
-    float4* tile = Sums::tile(a_.query_sums, place.index(static_cast<int>(gridDim.y), a_.in.heads,
-                                                         summed_tiles(a_.in.time)));
+    float4* tile = Sums::tile(a_.query_sums, tile_.sum_index(a_.in, at));
     const bool second = sums_second_rows();
     float* row_sums = Sums::row_sums(tile) + Sums::row() + (second ? 16 : 0) + place_.row;
     typename Sums::Part dq;
     float sums[4] = {};
-    if (begins_sums(a_.in) && tile_.key < static_cast<int>(gridDim.z) * kKeys) {
+    if (tile_.begins(a_.in)) {
       clear(dq);
     } else {
       Sums::load(dq, tile);

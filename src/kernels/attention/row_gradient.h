@@ -5,9 +5,8 @@
 /// The gradient of one whole row in fp32, written once for the rows of the CPU and the row kernels
 /// of CUDA. What would cancel is left out, or subtracted before anything is rounded:
 ///
-///  * Probabilities are divided by their own sum. L is known to 2^-24 of itself, and dx of a row
-///  that
-///    one key dominates is smaller than what that does to all of them.
+///  * Probabilities are divided by their own sum. L is known to 2^-24 of itself, and where one key
+///    dominates a row dx is smaller than what that does to all of them.
 ///  * D is summed in two parts, the second being the mean of what the first one lacks. aim - D is
 ///    then as exact as its own size, were all aims alike or did one key have nearly all of the row;
 ///    and it is formed before it is multiplied by anything.

@@ -21,6 +21,7 @@ __device__ inline unsigned char* aligned_shared() {
 template <int kRows, int kD, int kStages, int kReaders>
 class TileRing {
  public:
+  static constexpr int kHeadSize = kD;
   static constexpr int kBoxBytes = kRows * device::kTileRowBytes;
   static constexpr int kTileBytes = kD / 64 * kBoxBytes;
   static constexpr int kBytes = kStages * kTileBytes;
@@ -66,6 +67,32 @@ class TileRing {
   device::SharedAddress tiles_;
   device::SharedAddress barriers_;
 };
+
+/// c = the rows of `a`, a tile of ring A, times those of `b`, one of ring B, transposed. Between
+/// products_begin and products_commit.
+template <class A, class B, int kN>
+__device__ void start_rows_by_rows(float (&c)[kN][4], device::MatrixDescriptor a,
+                                   device::MatrixDescriptor b) {
+  static_assert(A::kHeadSize == B::kHeadSize);
+#pragma unroll
+  for (int k = 0; k < A::kHeadSize / 16; ++k) {
+    const int within = k % 4 * 32;
+    device::multiply_async(c, a.at(k / 4 * A::kBoxBytes + within),
+                           b.at(k / 4 * B::kBoxBytes + within),
+                           k == 0 ? device::Sums::begin : device::Sums::add);
+  }
+}
+
+/// c += p times rows [0, 8 kK) of `b`, likewise.
+template <int kN, int kK>
+__device__ void start_weighted_rows(float (&c)[kN][4], const std::uint32_t (&p)[kK][2],
+                                    device::MatrixDescriptor b) {
+#pragma unroll
+  for (int k = 0; k < kK; k += 2) {
+    const std::uint32_t left[4] = {p[k][0], p[k][1], p[k + 1][0], p[k + 1][1]};
+    device::multiply_async(c, left, b.at(k * 8 * device::kTileRowBytes), device::Sums::add);
+  }
+}
 
 /// A block of kWorkers threads that work() and a warpgroup of which one warp copies: copy(). They
 /// share the registers of 168 for a thread out anew; copying needs few.

@@ -219,13 +219,7 @@ class WarpgroupForwardPass : ForwardRows<W, Shape> {
     const auto k = device::matrix_descriptor(keys_.tile(i));
     keys_.wait(i);
     device::products_begin();
-#pragma unroll
-    for (int c = 0; c < kD / 16; ++c) {
-      const int within = c % 4 * 32;
-      device::multiply_async(s_[0], q.at(c / 4 * Queries::kBoxBytes + within),
-                             k.at(c / 4 * Ring::kBoxBytes + within),
-                             c == 0 ? device::Sums::begin : device::Sums::add);
-    }
+    start_rows_by_rows<Queries, Ring>(s_[0], q, k);
     device::products_commit();
   }
 
@@ -234,12 +228,7 @@ class WarpgroupForwardPass : ForwardRows<W, Shape> {
     const auto v = device::matrix_descriptor(values_.tile(j), Ring::kBoxBytes);
     values_.wait(j);
     device::products_begin();
-#pragma unroll
-    for (int k = 0; k < kKeys / 16; ++k) {
-      const std::uint32_t left[4] = {p[0][2 * k][0], p[0][2 * k][1], p[0][2 * k + 1][0],
-                                     p[0][2 * k + 1][1]};
-      device::multiply_async(o_[0], left, v.at(k * 16 * device::kTileRowBytes), device::Sums::add);
-    }
+    start_weighted_rows(o_[0], p[0], v);
     device::products_commit();
   }
 

@@ -235,20 +235,17 @@ class WarpgroupKeyPass {
     const auto k = device::matrix_descriptor(device::only_here(keys_.tile(0)) + warpgroup_rows());
     const auto v = device::matrix_descriptor(device::only_here(values_.tile(0)) + warpgroup_rows());
     device::products_begin();
-    multiply_rows_of_tiles(s_, k, device::matrix_descriptor(queries_.tile(i)));
-    multiply_rows_of_tiles(g_, v, device::matrix_descriptor(douts_.tile(i)));
+    start_rows_by_rows<KeyRing, QueryRing>(s_[0], k, device::matrix_descriptor(queries_.tile(i)));
+    start_rows_by_rows<KeyRing, QueryRing>(g_[0], v, device::matrix_descriptor(douts_.tile(i)));
     device::products_commit();
     device::products_wait<0>();
     const int key = tile_.key + warp_row_ + place_.row;
     const Row* rows = rows_of(i) + place_.column;
-    const bool general = a_.in.first_key != nullptr || a_.in.alibi != nullptr ||
-                         at.t + kQueries > a_.in.time ||
-                         a_.in.first_position + at.t < tile_.key + kKeys - 1;
     const unsigned dx = dx_offset(i);
     const auto put = [&](int /*m*/, int n, int half, float low, float high) {
       put_dx(dx, n, half, device::pack_bf16(low, high));
     };
-    if (general) {
+    if (tile_.is_general(a_.in, at.t, kQueries)) {
       const float slope2 = a_.in.slope(tile_.first_head(a_.in) + at.head) * kLog2E;
       differentiate_columns<true>(weights_, ds_, s_, g_, rows, slope2, key, a_.weighting, put);
     } else {
@@ -256,36 +253,14 @@ class WarpgroupKeyPass {
     }
   }
 
-  /// c = the warpgroup's rows of `a` times the queries' of b, transposed.
-  __device__ static void multiply_rows_of_tiles(float (&c)[kM][kQueries / 8][4],
-                                                device::MatrixDescriptor a,
-                                                device::MatrixDescriptor b) {
-#pragma unroll
-    for (int k = 0; k < kD / 16; ++k) {
-      const int within = k % 4 * 32;
-      device::multiply_async(c[0], a.at(k / 4 * KeyRing::kBoxBytes + within),
-                             b.at(k / 4 * QueryRing::kBoxBytes + within),
-                             k == 0 ? device::Sums::begin : device::Sums::add);
-    }
-  }
-
   /// dv += weights times dO, dk += gradients of the scores times queries.
   __device__ void start_key_gradients(int i) {
     device::products_begin();
-    multiply_add_rows(dv_, weights_,
-                      device::matrix_descriptor(douts_.tile(i), QueryRing::kBoxBytes));
-    multiply_add_rows(dk_, ds_, device::matrix_descriptor(queries_.tile(i), QueryRing::kBoxBytes));
+    start_weighted_rows(dv_[0], weights_[0],
+                        device::matrix_descriptor(douts_.tile(i), QueryRing::kBoxBytes));
+    start_weighted_rows(dk_[0], ds_[0],
+                        device::matrix_descriptor(queries_.tile(i), QueryRing::kBoxBytes));
     device::products_commit();
-  }
-  __device__ static void multiply_add_rows(float (&c)[kM][kD / 8][4],
-                                           const LeftOperands<kM, kQueries>& p,
-                                           device::MatrixDescriptor b) {
-#pragma unroll
-    for (int k = 0; k < kQueries / 16; ++k) {
-      const std::uint32_t left[4] = {p[0][2 * k][0], p[0][2 * k][1], p[0][2 * k + 1][0],
-                                     p[0][2 * k + 1][1]};
-      device::multiply_async(c[0], left, b.at(k * 16 * device::kTileRowBytes), device::Sums::add);
-    }
   }
 
   /// Of the thread's first two elements of dx from memory_, in bytes.
@@ -314,16 +289,11 @@ class WarpgroupKeyPass {
     return at.t / kQueries % 2 == warpgroup_;
   }
   __device__ float4* sums_of(const QueryPlace& at) const {
-    const SumTile place{static_cast<int>(blockIdx.z), tile_.b(), tile_.first_head(a_.in) + at.head,
-                        at.t / kQueries};
-    return Sums::tile(a_.query_sums, place.index(static_cast<int>(gridDim.y), a_.in.heads,
-                                                 summed_tiles(a_.in.time)));
+    return Sums::tile(a_.query_sums, tile_.sum_index(a_.in, at));
   }
   __device__ void load_sums(typename Sums::Part& dq, float (&sums)[1][4], float4* tile,
                             const QueryPlace& at) const {
-    if (begins_sums(a_.in) && tile_.key < static_cast<int>(gridDim.z) * kKeys) {
-      return;
-    }
+    if (tile_.begins(a_.in)) return;
     Sums::load(dq, tile);
     if (owns_tile(at)) {
       const float* row_sums = Sums::row_sums(tile) + Sums::row() + place_.row;
