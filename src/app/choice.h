@@ -3,9 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <array>
 #include <cstddef>
-#include <stdexcept>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "base/field.h"
@@ -18,20 +16,10 @@ namespace ssmax::app {
 template <base::NamedEnum E>
 inline constexpr auto kNamesOf = enum_names(E{});
 
-template <class E, std::size_t N>
-E chosen(const std::array<base::EnumName<E>, N>& choices, std::string_view name) {
-  for (const auto& choice : choices) {
-    if (choice.name == name) return choice.value;
-  }
-  throw std::logic_error("CLI11 lets only the names of choices pass");
-}
-
+/// As text to put together.
 template <class E, std::size_t N>
 std::string choice_name(const std::array<base::EnumName<E>, N>& choices, E value) {
-  for (const auto& choice : choices) {
-    if (choice.value == value) return std::string(choice.name);
-  }
-  throw std::logic_error("a choice without a name");
+  return std::string(base::name_among(choices, value));
 }
 
 template <class E, std::size_t N>
@@ -47,7 +35,8 @@ CLI::Option* add_choice(CLI::App& command, const std::string& option, E& value,
                         const std::array<base::EnumName<E>, N>& choices, const std::string& help) {
   return command
       .add_option_function<std::string>(
-          option, [&](const std::string& name) { value = chosen(choices, name); }, help)
+          option,
+          [&](const std::string& name) { value = base::value_among(choices, name).value(); }, help)
       ->check(one_of(choices))
       ->default_str(choice_name(choices, value));
 }
@@ -61,7 +50,9 @@ CLI::Option* add_choices(CLI::App& command, const std::string& option, std::vect
           option,
           [&](const std::vector<std::string>& names) {
             values.clear();
-            for (const std::string& name : names) values.push_back(chosen(choices, name));
+            for (const std::string& name : names) {
+              values.push_back(base::value_among(choices, name).value());
+            }
           },
           help)
       ->check(one_of(choices))

@@ -29,21 +29,32 @@ concept NamedEnum = std::is_enum_v<E> && requires(E e) {
   enum_names(e)[0].name;
 };
 
-/// The name of `value`; throws std::logic_error when the list lacks it.
-template <NamedEnum E>
-constexpr std::string_view enum_name(E value) {
-  for (const auto& entry : enum_names(E{})) {
+/// The name of `value` among `names`; throws std::logic_error when they lack it.
+template <class E, std::size_t N>
+constexpr std::string_view name_among(const std::array<EnumName<E>, N>& names, E value) {
+  for (const auto& entry : names) {
     if (entry.value == value) return entry.name;
   }
   throw std::logic_error("an enumerator without a name");
 }
 
-template <NamedEnum E>
-constexpr std::optional<E> enum_from_name(std::string_view name) {
-  for (const auto& entry : enum_names(E{})) {
+template <class E, std::size_t N>
+constexpr std::optional<E> value_among(const std::array<EnumName<E>, N>& names,
+                                       std::string_view name) {
+  for (const auto& entry : names) {
     if (entry.name == name) return entry.value;
   }
   return std::nullopt;
+}
+
+template <NamedEnum E>
+constexpr std::string_view enum_name(E value) {
+  return name_among(enum_names(E{}), value);
+}
+
+template <NamedEnum E>
+constexpr std::optional<E> enum_from_name(std::string_view name) {
+  return value_among(enum_names(E{}), name);
 }
 
 template <class Apply>
