@@ -98,10 +98,13 @@ CONFIG_HEAD = """# Keys of a config
 
 Made of the output of `ssmax config --explain` by `scripts/check_texts.py --update`; do not edit.
 
-A config is one JSON file; a key of the tables is a path into it, `model.position.kind` is `{"model": {"position": {"kind": ...}}}`.
-On the command line it is `--model.position.kind=alibi`. `extends` names a file whose values this one changes, `$schema` the schema for editors
-(`configs/schema.json`). Defaults give way to the file, the file to the command line. An option of a kind, such as `model.normalizer.alpha`, counts
-where that kind is chosen; its kind stands in front of what it does.
+A config is one JSON file; a key of the tables is a path into it, `model.position.kind` is
+`{"model": {"position": {"kind": ...}}}`. On the command line it is `--model.position.kind=alibi`; a list of strings is
+`'--data.train=a_*.bin'` or `'--data.train=["a.bin", "b.bin"]'`.
+
+`extends` names a file whose values this one changes, `$schema` the schema for editors (`configs/schema.json`). Defaults
+give way to the file, the file to the command line. An option of a kind, such as `model.normalizer.alpha`, counts where
+that kind is chosen; its kind stands in front of what it does.
 """
 
 
@@ -135,7 +138,7 @@ def check_exit_codes(program):
     line = re.search(r"Exit codes: [^.]*\.", " ".join(output.split()))
     if line is None:
         return ["ssmax --help: has no line of exit codes"]
-    if line.group() in README.read_text(encoding="utf-8"):
+    if line.group() in " ".join(README.read_text(encoding="utf-8").split()):
         return []
     return [f"README.md: expected the line of exit codes of ssmax --help: {line.group()}"]
 
