@@ -17,7 +17,10 @@ import sys
 import tempfile
 import types
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:
+    sys.exit("compare_loaders.py: numpy is missing; install it with `pip install numpy`")
 
 BATCH, TIME, BATCHES = 4, 32, 5
 MAIN = """

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """CPU training speed of `ssmax`, PyTorch and llm.c, interleaved in one run.
 
-    python scripts/compare_speed.py --ssmax build/ssmax --llmc LLMC --llmc-blas LLMC_BLAS \\
+    python scripts/compare_speed.py --ssmax build/cpu/ssmax --llmc LLMC --llmc-blas LLMC_BLAS \\
         --shapes 6x384 12x768 --rounds 3 --markdown speed.md --json speed.json
 
 Every round runs every contestant once, for about --seconds after its warm-up; each round starts with

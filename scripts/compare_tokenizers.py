@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Speed of encoding with GPT-2's vocabulary: this program and tiktoken, in one run, interleaved.
 
-  python3 scripts/compare_tokenizers.py --ssmax build/ssmax --gpt2 FOLDER --text FILE [--rounds 5]
+  python3 scripts/compare_tokenizers.py --ssmax build/cpu/ssmax --gpt2 FOLDER --text FILE [--rounds 5]
 
 FOLDER holds GPT-2's encoder.json and vocab.bpe; FILE is UTF-8 text, or JSON Lines with {"text": ...}.
 Needs the Python package tiktoken. Each side gets one thread and the whole text as one list of
@@ -17,12 +17,17 @@ import pathlib
 import resource
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
-import numpy as np
-import tiktoken
-from tiktoken.load import data_gym_to_mergeable_bpe_ranks
+try:
+    import numpy as np
+    import tiktoken
+    from tiktoken.load import data_gym_to_mergeable_bpe_ranks
+except ImportError as missing:
+    sys.exit(f"compare_tokenizers.py: {missing.name} is missing; install it with "
+             "`pip install numpy tiktoken`")
 
 PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
 
