@@ -159,7 +159,9 @@ void add_completion(CLI::App& program) {
       "  ssmax completion bash > ~/.local/share/bash-completion/completions/ssmax\n"
       "  ssmax completion zsh > ~/.zfunc/_ssmax      with ~/.zfunc in fpath");
   auto shell = std::make_shared<Shell>(Shell::bash);
-  add_choice(*command, "SHELL", *shell, kShells, "Whose")->required()->default_str("");
+  add_choice(*command, "SHELL", *shell, kShells, "The shell to print it for")
+      ->required()
+      ->default_str("");
   command->callback([&program, shell] {
     const std::vector<CommandEntry> commands = list_commands(program);
     *shell == Shell::bash ? print_bash(commands) : print_zsh(commands);

@@ -24,7 +24,9 @@ const char kDescription[] =
     "Start with:  ssmax prepare text.txt --tokenizer bytes --out data/mine\n"
     "             ssmax train configs/quickstart/ssmax.json --data.validation= --out runs/mine \\\n"
     "                 '--data.train=data/mine/train_*.bin'\n"
-    "             ssmax normalizers\n";
+    "             ssmax normalizers\n"
+    "Then:        ssmax COMMAND --help  explains a command\n"
+    "             ssmax config --explain  explains every key of a config\n";
 
 void add_commands(CLI::App& program) {
   app::add_train(program);

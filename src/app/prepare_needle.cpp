@@ -112,7 +112,7 @@ void add_prepare_needle(CLI::App& program) {
   command->footer(
       "Lines {\"prompt\": text, needle and question, \"completion\": the number} for data.kind\n"
       "supervised. No city or number of them is one of `ssmax evaluate ... needle`.\n"
-      "Example:  ssmax prepare-needle books.jsonl --tokenizer data/mine/tokenizer.json\n"
+      "Example:  ssmax prepare-needle books.jsonl --tokenizer data/mine/tokenizer.json \\\n"
       "              --sequence-length 1024 --out data/needle.jsonl");
   command->callback([options] { run(*options); });
 }

@@ -68,9 +68,11 @@ void run_swap(const CLI::App& command, const SwapOptions& options) {
 void add_swap(CLI::App& program) {
   auto* command = program.add_subcommand("swap", "Give a checkpoint another attention normalizer");
   command->footer(
-      "All other weights stay. A scale s that the new normalizer learns starts at 1 / mean(ln n)\n"
-      "over the training length unless model.normalizer.initial_scale says otherwise. The run is\n"
-      "named after its folder, or by --name.\n"
+      "--model.normalizer.kind names the new one, --model.normalizer.OPTION its options: see\n"
+      "`ssmax normalizers`. All other weights stay. A scale s that the new normalizer learns "
+      "starts\n"
+      "at 1 / mean(ln n) over the training length unless model.normalizer.initial_scale says\n"
+      "otherwise. The run is named after its folder, or by --name.\n"
       "Example:  ssmax swap runs/a --out runs/e --model.normalizer.kind=ssmax");
   command->allow_extras();
   auto options = std::make_shared<SwapOptions>();

@@ -136,6 +136,7 @@ void add_train_command(CLI::App& group) {
 
 void add_tokenizer(CLI::App& program) {
   auto* group = program.add_subcommand("tokenizer", "Make vocabularies, encode and decode text");
+  group->footer("Example:  ssmax tokenizer train books/ --vocab-size 8192 --out data/books_8k");
   group->require_subcommand(1);
   add_train_command(*group);
 

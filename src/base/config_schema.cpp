@@ -163,14 +163,14 @@ std::string type_text(const FieldInfo& field) {
     case FieldType::number:
       return "number" + bounds;
     case FieldType::string:
-      return field.constraints.non_empty ? "string, required" : "string";
+      return field.constraints.non_empty ? "string, not empty" : "string";
     case FieldType::enumeration: {
       std::vector<std::string_view> names;
       for (const auto& entry : field.names) names.push_back(entry.name);
       return join(names, " | ");
     }
     case FieldType::string_list:
-      return field.constraints.non_empty ? "list of strings, required" : "list of strings";
+      return field.constraints.non_empty ? "list of strings, not empty" : "list of strings";
     case FieldType::section:
     case FieldType::kind_section:
       return "section";

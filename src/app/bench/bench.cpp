@@ -76,10 +76,12 @@ void add_bench(CLI::App& program) {
   std::string names;
   for (const BenchOp& op : kOps) names += std::string(names.empty() ? "" : ", ") + op.name;
   command->add_option("op", options->ops, "Ops to time (all): " + names);
-  command->add_option("--tokens", options->tokens, "Rows")->check(positive_number());
+  command->add_option("--tokens", options->tokens, "Tokens of a batch: the rows of every op")
+      ->check(positive_number());
   command->add_option("--sequence-length", options->sequence_length, "Tokens of one sequence")
       ->check(positive_number());
-  command->add_option("--hidden", options->hidden, "Width of the model")->check(positive_number());
+  command->add_option("--hidden", options->hidden, "Width of the residual stream")
+      ->check(positive_number());
   command->add_option("--intermediate", options->intermediate, "Width of the MLP")
       ->check(positive_number());
   command->add_option("--layers", options->layers, "Layers of the model of step")
@@ -92,14 +94,15 @@ void add_bench(CLI::App& program) {
              "Of the model of step");
   command->add_option(
       "--normalizers", options->normalizers,
-      "KIND or KIND:OPTION=VALUE. Of attention (all kinds); of step, held against the first, which "
-      "twice shows the noise (softmax softmax ssmax self_adjust)");
-  add_choices(*command, "--gelu-fusion", options->gelu_fusion, kGeluFusions,
-              "Of step: whether a GPU's matrix products compute GELU (auto, on, off); of several, "
-              "each with every normalizer");
+      "KIND or KIND:OPTION=VALUE, for attention (all kinds) and step (softmax softmax ssmax "
+      "self_adjust); each step is compared with the first, which twice shows the noise");
+  add_choices(
+      *command, "--gelu-fusion", options->gelu_fusion, kGeluFusions,
+      "Of step: whether a GPU's matrix products compute GELU (auto, on, off); where several "
+      "are named, each with every normalizer");
   add_choices(*command, "--attention-form", options->attention_form, kAttentionForms,
               "Of attention and step: how a GPU's attention multiplies (auto; mma, on any GPU; "
-              "wgmma, on compute capability 9.0, else as mma); several like above");
+              "wgmma, on compute capability 9.0, else as mma); several as for --gelu-fusion");
   command->add_option("--rounds", options->rounds, "Steps of each normalizer")
       ->check(positive_number());
   command->add_option("--seconds", options->seconds, "Time to spend on each op")

@@ -144,9 +144,10 @@ base::JsonValue json_list(const std::vector<double>& values) {
 void add_evaluate(CLI::App& program) {
   auto* command = program.add_subcommand("evaluate", "Measure checkpoints");
   command->footer(
-      "Config keys may be overridden, so that a model can be tested beyond its training length:\n"
-      "Example:  ssmax evaluate runs/a runs/b positions --data data/books/val_*.bin\n"
-      "          --sequence-length 1024 --model.position.theta=500000 --json {name}.json");
+      "`ssmax evaluate CHECKPOINT TASK --help` explains a task. Config keys may be overridden, so\n"
+      "that a model can be tested beyond its training length:\n"
+      "Example:  ssmax evaluate runs/a runs/b positions --data 'data/books/val_*.bin' \\\n"
+      "              --sequence-length 1024 --model.position.theta=500000 --json '{name}.json'");
   command->allow_extras();
   auto evaluation = std::make_shared<Evaluation>();
   evaluation->command = command;

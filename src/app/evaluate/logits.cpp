@@ -71,8 +71,8 @@ void add_logits_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& eval
   task->footer(
       "For comparing with other programs: a safetensors file of tokens (B, T) and logits\n"
       "(B, T, V). The sequences are the first of each shard, in order.\n"
-      "Example:  ssmax evaluate runs/b logits --data data/mine/val_*.bin --sequence-length 100\n"
-      "          --out logits.safetensors --training.precision=fp32");
+      "Example:  ssmax evaluate runs/b logits --data 'data/mine/val_*.bin' \\\n"
+      "              --sequence-length 100 --out logits.safetensors --training.precision=fp32");
   auto options = std::make_shared<LogitsOptions>();
   task->add_option("--data", options->data, "Token shards or globs")->required();
   task->add_option("--out", options->out, "The safetensors file to write")->required();

@@ -176,10 +176,10 @@ void add_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation,
   auto* task = evaluate.add_subcommand(name, help);
   task->allow_extras();
   task->footer(
-      "The sequences are the first N L + 1 tokens of each shard, in order, whatever documents "
-      "they\n"
-      "meet. With --documents each lies within one document: first those that begin with a\n"
-      "document, then those that follow them.");
+      "Sequences are cut from the beginning of each shard, one behind the other, whatever\n"
+      "documents they meet. With --documents each lies within one document: first those that "
+      "begin\n"
+      "with a document, then those that follow them.");
   auto options = std::make_shared<LossOptions>();
   task->add_option("--data", options->data, "Token shards or globs; default data.validation");
   task->add_option("--sequence-length", options->sequence_length,

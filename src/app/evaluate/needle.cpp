@@ -187,12 +187,12 @@ void add_needle_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& eval
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1.0));
   needle->footer(
-      "\"The special magic CITY number is: NUMBER.\" stands between two sentences of the text, "
-      "the\n"
-      "question behind it. The answer is decoded greedily; exact: all seven digits; first digit:\n"
-      "at least that. With --json a call that was interrupted goes on from the last context size.\n"
-      "Example:  ssmax evaluate runs/a_needle runs/b_needle needle --haystack long.jsonl\n"
-      "          --contexts 1024,2048,4096 --model.position.theta=500000 --json {name}.json");
+      "\"The special magic CITY number is: NUMBER.\" stands between two sentences of a text, and\n"
+      "behind the text the question for that number. The answer is decoded greedily; exact: all\n"
+      "seven digits; first digit: at least that. With --json a call that was interrupted goes on\n"
+      "from the last context size.\n"
+      "Example:  ssmax evaluate runs/a_needle runs/b_needle needle --haystack long.jsonl \\\n"
+      "              --contexts 1024,2048,4096 --model.position.theta=500000 --json '{name}.json'");
   needle->callback([evaluation, options] {
     evaluate_each(*evaluation, options->result,
                   [&](OpenModel& open, const std::filesystem::path& file) {
