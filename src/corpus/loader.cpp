@@ -74,7 +74,9 @@ Loader::Loader(const LoaderOptions& options) : options_(options) {
         options_.end_of_text = source.end_of_text();
       },
       *source_);
-  const std::int64_t batch = base::checked_product(options_.batch_sequences, options_.ranks);
+  const std::int64_t batch = options_.least_samples > 0
+                                 ? options_.least_samples
+                                 : base::checked_product(options_.batch_sequences, options_.ranks);
   if (samples_ < batch) {
     const char* of = options_.kind == DataKind::stream      ? " + 1 tokens"
                      : options_.kind == DataKind::documents ? " + 1 tokens of one document"

@@ -28,6 +28,7 @@ struct LoaderOptions {
   std::string tokenizer;                // of examples; as for Tokenizer::named()
   std::int64_t sequence_length = 1024;  // T
   std::int64_t batch_sequences = 1;     // B, per call of next() and per rank
+  std::int64_t least_samples = 0;       // that the files must hold; 0: a batch of all ranks
   std::int64_t vocab_size = 0;          // every token id must be below it
   std::uint64_t seed = 0;               // of the shuffle
   Order order = Order::shuffled;
@@ -63,7 +64,8 @@ struct Batch {
 /// The next batch is read by a background thread; its errors are thrown by next(), with kind data.
 class Loader {
  public:
-  /// Opens and checks every file; Error(data) when they hold fewer samples than B R.
+  /// Opens and checks every file; Error(data) when they hold fewer samples than the least, B R. A
+  /// batch that is larger than they are goes on at their beginning.
   explicit Loader(const LoaderOptions& options);
   ~Loader();
   Loader(const Loader&) = delete;

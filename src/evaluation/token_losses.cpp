@@ -66,13 +66,16 @@ BatchLosses TokenLosses::next(Stream& stream, corpus::Loader& loader) {
   return {batch.sequences, batch.length, losses_, batch.targets};
 }
 
-LossSum batch_loss(Stream& stream, TokenLosses& source, corpus::Loader& loader,
-                   std::int64_t index) {
+LossSum batch_loss(Stream& stream, TokenLosses& source, corpus::Loader& loader, std::int64_t index,
+                   std::int64_t sequences) {
   loader.seek(index * loader.options().batch_sequences);
   const BatchLosses batch = source.next(stream, loader);
+  const auto count = static_cast<std::size_t>(sequences * batch.length);
+  const auto losses = batch.losses.first(count);
+  const auto targets = batch.targets.first(count);
   LossSum sum;
-  sum.nats = std::accumulate(batch.losses.begin(), batch.losses.end(), 0.0);  // 0 without a target
-  sum.tokens = std::ssize(batch.targets) - std::ranges::count(batch.targets, corpus::kNoTarget);
+  sum.nats = std::accumulate(losses.begin(), losses.end(), 0.0);  // 0 without a target
+  sum.tokens = std::ssize(targets) - std::ranges::count(targets, corpus::kNoTarget);
   return sum;
 }
 

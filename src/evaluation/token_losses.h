@@ -45,8 +45,9 @@ struct LossSum {
   std::int64_t tokens = 0;
 };
 
-/// Losses of batch `index` of a sequential loader.
-LossSum batch_loss(Stream& stream, TokenLosses& source, corpus::Loader& loader, std::int64_t index);
+/// Losses of the first `sequences` of batch `index` of a sequential loader.
+LossSum batch_loss(Stream& stream, TokenLosses& source, corpus::Loader& loader, std::int64_t index,
+                   std::int64_t sequences);
 
 struct LossReport {
   std::int64_t tokens = 0;

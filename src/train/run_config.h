@@ -135,7 +135,9 @@ struct ValidationConfig {
                     "Steps between validations; the last step always validates; 0 = never",
                     base::at_least(0)),
         base::field("batches", &ValidationConfig::batches,
-                    "Micro-batches of one validation, the first of the data", base::at_least(1)));
+                    "Batches of training.batch_sequences of one validation, the first of the data; "
+                    "all of it where it has fewer",
+                    base::at_least(1)));
   }
 };
 

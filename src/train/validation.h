@@ -10,7 +10,8 @@
 
 namespace ssmax::train {
 
-/// The validation of a run: the first batches of data.validation, divided among the ranks.
+/// The validation of a run: the first sequences of data.validation, divided among the ranks. Which
+/// they are depends on the config alone, not on micro-batches or ranks.
 class Validation {
  public:
   /// Opens the data; Error(data).
@@ -27,6 +28,7 @@ class Validation {
  private:
   ValidationConfig config_;
   corpus::Loader loader_;
+  std::int64_t sequences_;
 };
 
 }  // namespace ssmax::train

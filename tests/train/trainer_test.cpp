@@ -97,6 +97,31 @@ TEST_F(TrainerTest, ResumeAtEveryCheckpointIsTheUninterruptedRun) {
   }
 }
 
+TEST_F(TrainerTest, ValidationIsOfTheSameSequencesWhateverTheMicroBatch) {
+  write_tokens(data_.path() / "val.bin", 10 * 16 + 1);
+  const auto validated = [&](const char* micro, const char* batches) {
+    const std::string name = std::string(micro).append("_").append(batches);
+    run(config({"--training.precision=fp64", "--training.steps=1",
+                std::string("--training.micro_batch_sequences=") + micro,
+                std::string("--validation.batches=") + batches}),
+        name);
+    const std::string text = metrics(name);
+    static const std::regex line(
+        R"re("validation","step":1,"loss":([0-9.]{10})[0-9]*,"tokens":(\d+))re");
+    std::smatch match;
+    EXPECT_TRUE(std::regex_search(text, match, line)) << text;
+    return match[1].str() + " of " + match[2].str();
+  };
+  const std::string two = validated("1", "2");  // batches of four sequences
+  EXPECT_EQ(two.substr(two.find("of")), "of 128");
+  EXPECT_EQ(validated("4", "2"), two);
+  const std::string all = validated("1", "20");
+  EXPECT_EQ(all.substr(all.find("of")), "of 160");
+  EXPECT_EQ(validated("4", "20"), all);  // two sequences are left for the last one
+  write_tokens(data_.path() / "val.bin", 17);
+  EXPECT_NE(validated("2", "1").find("of 16"), std::string::npos);
+}
+
 TEST_F(TrainerTest, TokensAreThoseOfTheBatchesAsTheyWere) {
   run(config({"--training.steps=6", "--training.batch_sequences=8"}), "run");
   run(config({"--training.steps=8", "--training.batch_sequences=4"}), "run");
