@@ -89,7 +89,10 @@ void train_on(comm::Communicator& ranks, const comm::Launch& launch, const CLI::
     if (ranks.is_root()) std::cout << base::config_text(config.resolved());
     return;
   }
-  comm::together(ranks, [&] { config = train::with_start_model(config).resolved(); });
+  const std::filesystem::path folder = options.out.empty()
+                                           ? std::filesystem::path("runs") / config.name
+                                           : std::filesystem::path(options.out);
+  comm::together(ranks, [&] { config = train::with_start_model(config, folder).resolved(); });
   settle(ranks, launch, config.training.threads);
   if (options.dry_run) {
     const train::Seating seating = train::find_seats(config, ranks);
@@ -98,9 +101,6 @@ void train_on(comm::Communicator& ranks, const comm::Launch& launch, const CLI::
     });
     return;
   }
-  const std::filesystem::path folder = options.out.empty()
-                                           ? std::filesystem::path("runs") / config.name
-                                           : std::filesystem::path(options.out);
   const train::StopSignals signals(exit_code(base::ErrorKind::stopped));
   const device::CoreWatch cores;
   // A thread that hangs cannot be unwound, so the process ends here.

@@ -147,6 +147,10 @@ std::int64_t Manifest::integer(const std::string& key) const {
   fail_state_type(key, "an integer");
 }
 
+std::int64_t Manifest::integer(const std::string& key, std::int64_t absent) const {
+  return state.contains(key) ? integer(key) : absent;
+}
+
 double Manifest::number(const std::string& key) const {
   const StateValue& value = state_value(*this, key);
   if (const auto* number = std::get_if<double>(&value)) return *number;

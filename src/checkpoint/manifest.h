@@ -40,6 +40,8 @@ struct Manifest {
 
   /// A value of `state`; Error(checkpoint) naming the key when it is absent or of another type.
   std::int64_t integer(const std::string& key) const;
+  /// The same; `absent` when there is none.
+  std::int64_t integer(const std::string& key, std::int64_t absent) const;
   double number(const std::string& key) const;  ///< an integer counts as a number
   const std::string& text(const std::string& key) const;
 };

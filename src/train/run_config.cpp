@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/text.h"
 #include "checkpoint/load.h"
@@ -35,8 +36,9 @@ void resolve_initial_scales(RunConfig& config) {
   const base::JsonValue json = base::config_json(config.model);
   std::vector<std::string> keys;
   find_automatic_scales(*json.find("normalizer"), "model.normalizer", keys);
-  const double scale =
-      config.start.checkpoint.empty() ? 1.0 : 1.0 / mean_log_length(config.data.sequence_length);
+  const double mean_log = mean_log_length(config.data.sequence_length);
+  // At T = 1 every ln n is 0, and so is the mean.
+  const double scale = config.start.checkpoint.empty() || mean_log == 0.0 ? 1.0 : 1.0 / mean_log;
   for (std::string& key : keys) {
     key.append("=").append(base::to_text(base::JsonValue::of(scale)));
   }
@@ -133,11 +135,14 @@ RunConfig saved_config(const checkpoint::LoadedCheckpoint& loaded,
   return base::parse_config<RunConfig>(loaded.manifest().config, source, overrides);
 }
 
-RunConfig with_start_model(const RunConfig& config) {
+RunConfig with_start_model(const RunConfig& config, const std::filesystem::path& folder) {
   if (config.start.model == ModelSource::config) return config;
+  auto newest = checkpoint::load_newest(folder, checkpoint::Verify::nothing);
+  const checkpoint::LoadedCheckpoint source =
+      newest ? *std::move(newest)
+             : checkpoint::load(config.start.checkpoint, checkpoint::Verify::nothing);
   RunConfig result = config;
-  result.model =
-      saved_config(checkpoint::load(config.start.checkpoint, checkpoint::Verify::nothing)).model;
+  result.model = saved_config(source).model;
   RunConfig untouched = config;
   untouched.model = model::ModelConfig();
   const auto own = base::config_differences(untouched, config);
@@ -146,7 +151,7 @@ RunConfig with_start_model(const RunConfig& config) {
         std::ranges::any_of(own, [&](const auto& d) { return d.key == difference.key; });
     if (!named) continue;
     throw base::Error(base::ErrorKind::usage, "start.model=checkpoint takes the model from " +
-                                                  config.start.checkpoint + ", where " +
+                                                  source.folder().string() + ", where " +
                                                   difference.key + " is " + difference.left +
                                                   ", but the config says " + difference.right +
                                                   "; leave the key out, or use start.model=config");

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <array>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <tuple>
 #include <vector>
 
+#include "base/checked.h"
 #include "base/config.h"
 #include "checkpoint/checkpoint_config.h"
 #include "comm/seats.h"
@@ -169,7 +171,9 @@ struct RunConfig {
   /// the precision. The ranks of a machine take its GPUs in turn. Error(device) when a GPU is asked
   /// for and cannot be used, with the reason.
   device::Device compute_device(int local_rank = 0) const;
-  std::int64_t tokens_per_step() const { return training.batch_sequences * data.sequence_length; }
+  std::int64_t tokens_per_step() const {
+    return base::checked_product(training.batch_sequences, data.sequence_length);
+  }
 
   static constexpr auto fields() {
     using R = RunConfig;
@@ -195,8 +199,9 @@ RunConfig saved_config(const checkpoint::LoadedCheckpoint& loaded,
                        std::span<const std::string> overrides = {});
 
 /// The config with the checkpoint's model, where start.model asks for it. Error(usage) when it
-/// names model keys of its own.
-RunConfig with_start_model(const RunConfig& config);
+/// names model keys of its own. A run in `folder` that has checkpoints keeps their model, so that
+/// it goes on without the one it started from.
+RunConfig with_start_model(const RunConfig& config, const std::filesystem::path& folder);
 
 /// Keys below "model" that make another function of the same weights: every difference but initial
 /// values and what tensor shapes show by themselves.

@@ -190,13 +190,14 @@ void Trainer::restore(const checkpoint::LoadedCheckpoint& loaded) {
                                                 state_->optimizer.flat_first_moment(),
                                                 state_->optimizer.flat_second_moment());
   state_->optimizer.set_step_counts(moments.step_counts);
-  if (saved.data_fingerprint != loader_->fingerprint()) {
+  if (!saved.data_fingerprint.empty() && saved.data_fingerprint != loader_->fingerprint()) {
     folder_.warn("the training data differs from what the checkpoint was trained on (fingerprint " +
                  saved.data_fingerprint + ", now " + loader_->fingerprint() +
                  "); the order of sequences starts over from it");
   }
-  guard_.restore({saved.recent_losses, saved.recent_norms, saved.integer(kSkips),
-                  saved.integer(kRolledBack) != 0});
+  // An imported model has no guard's past.
+  guard_.restore({saved.recent_losses, saved.recent_norms, saved.integer(kSkips, 0),
+                  saved.integer(kRolledBack, 0) != 0});
   step_ = saved.step;
   tokens_ = saved.tokens;
   loader_->seek(saved.global_sample_index);

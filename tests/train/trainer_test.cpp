@@ -6,6 +6,7 @@
 #include <regex>
 
 #include "base/durable_file.h"
+#include "checkpoint/match.h"
 #include "support/ask_to_stop.h"
 #include "support/temporary_folder.h"
 #include "train/train_fixture.h"
@@ -301,6 +302,29 @@ TEST_F(TrainerTest, NonFiniteLossesLeaveTheWeightsAndEndWithNumerics) {
   }
 }
 
+/// As an import leaves it: no spike guard, no micro-batch, no data.
+TEST_F(TrainerTest, ACheckpointWithoutAPastIsGoneOnFrom) {
+  run(config({"--training.steps=3"}), "run");
+  const auto file = checkpoint::step_folders(folder("run")).front() / checkpoint::kManifestName;
+  checkpoint::Manifest manifest = checkpoint::read_manifest(file);
+  std::erase_if(manifest.state,
+                [](const auto& entry) { return !entry.first.starts_with(checkpoint::kStepCount); });
+  manifest.data_fingerprint.clear();
+  manifest.recent_losses.clear();
+  manifest.recent_norms.clear();
+  std::ofstream(file) << checkpoint::to_text(manifest);
+  run(config(), "run");
+  EXPECT_NE(metrics("run").find(R"("event":"end","step":12)"), std::string::npos);
+  EXPECT_EQ(read_all(folder("run") / "log.txt").find("the training data differs"),
+            std::string::npos);
+}
+
+/// Every ln n is 0 there.
+TEST_F(TrainerTest, AScaleOfOneTokenIsOne) {
+  const RunConfig one = config({"--data.sequence_length=1", "--start.checkpoint=elsewhere"});
+  EXPECT_EQ(base::config_json(one.model).find("normalizer")->find("initial_scale")->number, 1.0);
+}
+
 /// Completions of different lengths: every token that counts has the same weight, whatever the
 /// micro-batches.
 TEST_F(TrainerTest, ExamplesAreLearnedByTheEpoch) {
@@ -338,15 +362,24 @@ TEST_F(TrainerTest, ExamplesAreLearnedByTheEpoch) {
                                              "--data.tokenizer=bytes",
                                              "--data.train=" + folder("examples.jsonl").string(),
                                              "--training.steps=1",
+                                             "--training.batch_sequences=2",
+                                             "--training.threads=1",
+                                             "--data.sequence_length=16",
                                              "--start.checkpoint=" + folder("1").string(),
                                              "--start.model=checkpoint"};
   const auto adopt = [&](const char* model) {
     return with_start_model(base::parse_config<RunConfig>(
-        std::string("{\"model\": {") + model + "}}", "test", finetune));
+                                std::string("{\"model\": {") + model + "}}", "test", finetune),
+                            folder("finetuned"));
   };
   EXPECT_EQ(adopt("").model.vocab_size, 257);
   EXPECT_EQ(adopt(R"("num_hidden_layers": 2)").model.num_hidden_layers, 2);
   EXPECT_THROW(adopt(R"("num_hidden_layers": 3)"), base::Error);
+
+  // Its own checkpoints are enough to go on with.
+  run(adopt("").resolved(), "finetuned");
+  std::filesystem::remove_all(folder("1"));
+  EXPECT_EQ(adopt("").model.vocab_size, 257);
 }
 
 }  // namespace
