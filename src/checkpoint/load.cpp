@@ -180,11 +180,15 @@ void LoadedCheckpoint::read_elements(std::string_view name, std::int64_t first,
   }
 }
 
-std::optional<LoadedCheckpoint> load_newest(const fs::path& run_folder, Verify verify) {
+std::optional<LoadedCheckpoint> load_newest(const fs::path& run_folder, Verify verify,
+                                            const std::function<bool(const Manifest&)>& wanted) {
   std::vector<std::string> warnings;
+  bool some_valid = false;
   for (const fs::path& folder : step_folders(run_folder)) {
     try {
       LoadedCheckpoint checkpoint(folder, verify);
+      some_valid = true;
+      if (wanted && !wanted(checkpoint.manifest())) continue;
       checkpoint.warnings_ = std::move(warnings);
       return checkpoint;
     } catch (const base::Error& error) {
@@ -192,7 +196,7 @@ std::optional<LoadedCheckpoint> load_newest(const fs::path& run_folder, Verify v
       warnings.push_back("passed over a damaged checkpoint: " + std::string(error.what()));
     }
   }
-  if (warnings.empty()) return std::nullopt;
+  if (warnings.empty() || some_valid) return std::nullopt;
   std::string reasons;
   for (const std::string& warning : warnings) reasons += "\n  " + warning;
   fail(checkpoints_folder(run_folder).string() +

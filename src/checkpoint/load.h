@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -42,8 +43,9 @@ class LoadedCheckpoint {
                      const device::Tensor& destination) const;
 
  private:
-  friend std::optional<LoadedCheckpoint> load_newest(const std::filesystem::path& run_folder,
-                                                     Verify verify);
+  friend std::optional<LoadedCheckpoint> load_newest(
+      const std::filesystem::path& run_folder, Verify verify,
+      const std::function<bool(const Manifest&)>& wanted);
 
   /// Elements [first, first + tensor.elements()) are `tensor` of a file.
   struct Place {
@@ -71,9 +73,11 @@ class LoadedCheckpoint {
 
 /// The newest valid checkpoint of a run; those that are damaged are passed over with a warning.
 /// Nothing when the run has no step folders. Error(checkpoint) when it has some and none is valid:
-/// never a fresh start that nobody asked for.
-std::optional<LoadedCheckpoint> load_newest(const std::filesystem::path& run_folder,
-                                            Verify verify = Verify::hashes);
+/// never a fresh start that nobody asked for. Of those that are `wanted`, where that is given;
+/// nothing when valid ones are there and none is.
+std::optional<LoadedCheckpoint> load_newest(
+    const std::filesystem::path& run_folder, Verify verify = Verify::hashes,
+    const std::function<bool(const Manifest&)>& wanted = {});
 
 /// The checkpoint that a user names: a checkpoint's folder, which must be valid, or a run's folder,
 /// for its newest valid one. Error(checkpoint) when there is none.

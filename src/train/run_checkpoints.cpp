@@ -34,6 +34,29 @@ std::optional<checkpoint::LoadedCheckpoint> RunCheckpoints::newest() {
   return open_on_all([&] { return checkpoint::load_newest(folder_.path()); });
 }
 
+std::optional<checkpoint::LoadedCheckpoint> RunCheckpoints::newest_accepted() {
+  return open_on_all([&] {
+    return checkpoint::load_newest(
+        folder_.path(), checkpoint::Verify::hashes,
+        [](const checkpoint::Manifest& manifest) { return manifest.integer(kSkips, 0) == 0; });
+  });
+}
+
+std::int64_t RunCheckpoints::micro_batch() {
+  double sequences = 0.0;
+  comm::together(ranks_, [&] {
+    if (!ranks_.is_root()) return;
+    try {
+      const auto newest = checkpoint::load_newest(folder_.path(), checkpoint::Verify::nothing);
+      if (newest) sequences = static_cast<double>(newest->manifest().integer(kMicroBatch, 0));
+    } catch (const base::Error& error) {
+      // The folder is not locked yet; who resumes from it finds out what is wrong.
+      if (error.kind() != base::ErrorKind::checkpoint) throw;
+    }
+  });
+  return static_cast<std::int64_t>(ranks_.gather_values({&sequences, 1}).front());
+}
+
 std::optional<checkpoint::LoadedCheckpoint> RunCheckpoints::load(const std::string& path) {
   if (path.empty()) return std::nullopt;
   return open_on_all([&] { return checkpoint::load(path); });

@@ -13,6 +13,10 @@
 
 namespace ssmax::train {
 
+// Keys of a manifest's state.
+inline constexpr char kSkips[] = "spike_guard.skips";
+inline constexpr char kMicroBatch[] = "micro_batch_sequences";
+
 /// The checkpoints of a run: found at its start, written in the background, told in its log. Every
 /// call but report() and wait() is collective.
 class RunCheckpoints {
@@ -28,6 +32,10 @@ class RunCheckpoints {
 
   /// The newest valid one, which rank 0 verifies and the others open; nothing when there is none.
   std::optional<checkpoint::LoadedCheckpoint> newest();
+  /// The newest that was not written between refused steps, whose weights those steps refuse.
+  std::optional<checkpoint::LoadedCheckpoint> newest_accepted();
+  /// Sequences of a micro-batch when the newest was written; 0 = there is none, or it does not say.
+  std::int64_t micro_batch();
   /// The same of one that a user names, see checkpoint::load; nothing when `path` is empty.
   std::optional<checkpoint::LoadedCheckpoint> load(const std::string& path);
 

@@ -34,9 +34,10 @@ corpus::LoaderOptions training_loader(const RunConfig& config, std::int64_t batc
 }
 
 /// The plan with the smallest micro-batch of all ranks: which samples are whose depends on it.
-MemoryPlan common_plan(const RunConfig& config, comm::Communicator& ranks, const Place& place) {
+MemoryPlan common_plan(const RunConfig& config, comm::Communicator& ranks, const Place& place,
+                       std::int64_t former) {
   MemoryPlan plan;
-  comm::together(ranks, [&] { plan = choose_micro_batch(config, place); });
+  comm::together(ranks, [&] { plan = choose_micro_batch(config, place, former); });
   const auto own = static_cast<double>(plan.micro_batch);
   const std::vector<double> all = ranks.gather_values({&own, 1});
   const double least = *std::ranges::min_element(all);
@@ -81,7 +82,7 @@ Trainer::Trainer(const RunConfig& config, const std::filesystem::path& folder,
       folder_(folder, ranks.is_root()),
       checkpoints_(folder_, config.checkpoint.keep, ranks, config.training.hang_timeout_seconds),
       seating_(find_seats(config_, ranks_)),
-      plan_(common_plan(config_, ranks_, seating_.place)),
+      plan_(common_plan(config_, ranks_, seating_.place, checkpoints_.micro_batch())),
       stream_(seating_.place.device),
       arena_(stream_.device()),
       // Before the state takes the memory: the matrices are large.
@@ -128,7 +129,7 @@ void Trainer::run(const StopSignals& signals, Watchdog& watchdog) {
     checkpoints_.report();
     watchdog.beat();
     progress.update(step_ - first, detail_of(metrics, config_.training.steps));
-    if (step_ % config_.checkpoint.every_steps == 0 || step_ == config_.training.steps) {
+    if (is_save_due()) {
       const Watchdog::Section saving(watchdog, "checkpoint", config_.training.hang_timeout_seconds);
       save();
     }
@@ -247,15 +248,19 @@ void Trainer::record(const StepMetrics& metrics) {
                "; the weights are unchanged");
 }
 
+/// Between refused steps none is: their weights must not take the place of good ones.
+bool Trainer::is_save_due() const {
+  if (step_ >= config_.training.steps) return true;
+  return step_ % config_.checkpoint.every_steps == 0 && guard_.state().skips == 0;
+}
+
 void Trainer::save() {
   if (saved_step_ == step_) return;
   const device::Range range("checkpoint", step_);
   stream_.synchronize();
   check_replicas(ranks_, state_->model.parameters());
   state_->gather_master(stream_, ranks_);
-  const bool cadence =
-      step_ % config_.checkpoint.every_steps == 0 || step_ >= config_.training.steps;
-  if (cadence) {
+  if (is_save_due()) {
     folder_.write(MetricsEvent::checkpoint, step_);
     folder_.sync();
   }

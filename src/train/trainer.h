@@ -62,6 +62,7 @@ class Trainer {
   void watch_the_ranks(const StopSignals& signals, Watchdog& watchdog);
   StepMetrics metrics_of(const StepReport& report, double seconds);
   void record(const StepMetrics& metrics);
+  bool is_save_due() const;
   void save();
   void validate_when_due(Watchdog& watchdog);
   void finish(Watchdog& watchdog);

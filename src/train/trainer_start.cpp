@@ -14,7 +14,6 @@ namespace ssmax::train {
 
 namespace {
 
-constexpr char kSkips[] = "spike_guard.skips";
 constexpr char kRolledBack[] = "spike_guard.rolled_back";
 
 /// A model that computes something else from the same weights must be allowed by name. `otherwise`
@@ -155,6 +154,13 @@ void Trainer::resume(const checkpoint::LoadedCheckpoint& loaded) {
                  " ranks, now there are " + std::to_string(ranks_.size()) +
                  ": the same batches, and the same numbers up to the order of additions");
   }
+  const std::int64_t micro_batch = loaded.manifest().integer(kMicroBatch, plan_.micro_batch);
+  if (micro_batch != plan_.micro_batch) {
+    folder_.warn("micro-batches had " + std::to_string(micro_batch) +
+                 " sequences when the checkpoint was written, now they have " +
+                 std::to_string(plan_.micro_batch) +
+                 ": the same batches, and the same numbers up to the order of additions");
+  }
   folder_.resume_metrics(step_);
   saved_step_ = step_;
   folder_.info("resuming at step " + std::to_string(step_) + " from " + loaded.folder().string());
@@ -162,7 +168,9 @@ void Trainer::resume(const checkpoint::LoadedCheckpoint& loaded) {
 
 void Trainer::roll_back() {
   checkpoints_.wait();
-  const auto newest = checkpoints_.newest();
+  // One that a stop left within the refused steps has the weights that they refuse.
+  auto newest = checkpoints_.newest_accepted();
+  if (!newest) newest = checkpoints_.newest();
   const std::string skips = std::to_string(config_.spike_guard.max_skips);
   if (!newest) {
     throw comm::SharedError(base::ErrorKind::numerics,
@@ -217,6 +225,7 @@ checkpoint::Manifest Trainer::manifest() const {
   manifest.recent_norms = guard_.state().norms;
   manifest.state[kSkips] = guard_.state().skips;
   manifest.state[kRolledBack] = std::int64_t{guard_.state().rolled_back};
+  manifest.state[kMicroBatch] = plan_.micro_batch;
   checkpoint::add_step_counts(manifest, state_->model.parameters(),
                               state_->optimizer.step_counts());
   return manifest;

@@ -51,13 +51,19 @@ std::int64_t snapshot_bytes(const TrainingState& state) {
   return checkpoint::BackgroundSaver::snapshot_bytes(state.checkpoint_files());
 }
 
+bool is_on_gpu(const Place& place) { return place.device.kind == device::DeviceKind::cuda; }
+
+/// This rank's part of what is free.
+std::int64_t available_bytes(const Place& place) {
+  return device::available_bytes(place.device) /
+         (is_on_gpu(place) ? place.device_ranks : place.local_ranks);
+}
+
+/// What a micro-batch that is chosen here may take of it.
 std::int64_t usable_bytes(const Place& place) {
-  const std::int64_t available = device::available_bytes(place.device);
-  if (place.device.kind == device::DeviceKind::cuda) {
-    return std::max<std::int64_t>(0, available / place.device_ranks - kGpuReserve);
-  }
-  return static_cast<std::int64_t>(kUsableShare * static_cast<double>(available) /
-                                   place.local_ranks);
+  const std::int64_t available = available_bytes(place);
+  if (is_on_gpu(place)) return std::max<std::int64_t>(0, available - kGpuReserve);
+  return static_cast<std::int64_t>(kUsableShare * static_cast<double>(available));
 }
 
 /// Two communicators move tensors: that of gradients, and where rank 0 collects weights the main.
@@ -107,15 +113,15 @@ std::string advice(const RunConfig& config) {
              : "use a shorter data.sequence_length or a smaller model";
 }
 
-/// The plan of a micro-batch that the config names. A GPU has no more memory than it has.
+/// The plan of a micro-batch that the config names.
 MemoryPlan fitting_plan(const RunConfig& config, std::int64_t micro_batch, const Place& place) {
   MemoryPlan plan = plan_memory(config, micro_batch, place);
-  if (place.device.kind == device::DeviceKind::cpu) return plan;
-  const std::int64_t available = device::available_bytes(place.device) / place.device_ranks;
+  const std::int64_t available = available_bytes(place);
   if (plan.bytes() <= available) return plan;
   throw base::Error(base::ErrorKind::device,
                     "out of memory: training.micro_batch_sequences=" + std::to_string(micro_batch) +
-                        " needs " + base::format_bytes(plan.bytes()) + ", the GPU has " +
+                        " needs " + base::format_bytes(plan.bytes()) + ", " +
+                        (is_on_gpu(place) ? "the GPU has " : "free are ") +
                         base::format_bytes(available) +
                         "; lower it, leave it out for the largest that fits, or " + advice(config));
 }
@@ -206,7 +212,7 @@ MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch, const 
   MemoryPlan plan;
   plan.micro_batch = micro_batch;
   plan.allocations = arena.report();
-  if (place.device.kind == device::DeviceKind::cuda) {
+  if (is_on_gpu(place)) {
     add_gpu_parts(plan, state, config, place);
     return plan;
   }
@@ -226,7 +232,7 @@ MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch, const 
   return plan;
 }
 
-MemoryPlan choose_micro_batch(const RunConfig& config, const Place& place) {
+MemoryPlan choose_micro_batch(const RunConfig& config, const Place& place, std::int64_t former) {
   const TrainingConfig& training = config.training;
   if (training.batch_sequences % place.ranks != 0) {
     throw base::Error(base::ErrorKind::usage,
@@ -243,10 +249,13 @@ MemoryPlan choose_micro_batch(const RunConfig& config, const Place& place) {
                           std::to_string(place.ranks) + " ranks, found " +
                           std::to_string(micro_batch));
   }
-  const bool on_gpu = place.device.kind == device::DeviceKind::cuda;
+  if (former > 0 && batch % former == 0) {
+    MemoryPlan plan = plan_memory(config, former, place);
+    if (plan.bytes() <= available_bytes(place)) return plan;
+  }
   const std::int64_t usable = usable_bytes(place);
   const std::int64_t most =
-      std::clamp((on_gpu ? kEnoughRowsOnGpu : kEnoughRows) / config.data.sequence_length,
+      std::clamp((is_on_gpu(place) ? kEnoughRowsOnGpu : kEnoughRows) / config.data.sequence_length,
                  std::int64_t{1}, batch);
   for (std::int64_t micro_batch = most; micro_batch >= 1; --micro_batch) {
     if (batch % micro_batch != 0) continue;

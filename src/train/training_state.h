@@ -48,9 +48,11 @@ struct MemoryPlan {
 MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch, const Place& place);
 
 /// training.micro_batch_sequences, or for 0 the largest divisor of a rank's part of the batch whose
-/// plan fits the rank's part of the memory of its device and whose rows keep the matmuls busy.
+/// plan fits the rank's part of the memory of its device and whose rows keep the matmuls busy; but
+/// `former`, which a run that is resumed had before, where it divides and fits: sums of other
+/// micro-batches have other bits.
 /// Error(device) when not even one sequence fits, Error(usage) when the ranks do not divide the
 /// batch.
-MemoryPlan choose_micro_batch(const RunConfig& config, const Place& place);
+MemoryPlan choose_micro_batch(const RunConfig& config, const Place& place, std::int64_t former = 0);
 
 }  // namespace ssmax::train

@@ -108,6 +108,18 @@ TEST_F(LoadTest, none_valid_is_an_error_and_no_fresh_start) {
   EXPECT_NE(error.find("bytes, found 1000"), std::string::npos) << error;
 }
 
+TEST_F(LoadTest, of_those_that_are_wanted_the_newest) {
+  const auto up_to = [&](std::int64_t step) {
+    return load_newest(run_.path(), Verify::hashes,
+                       [&](const Manifest& manifest) { return manifest.step <= step; });
+  };
+  EXPECT_EQ(up_to(20)->manifest().step, 20);
+  EXPECT_EQ(up_to(15)->manifest().step, 10);
+  EXPECT_FALSE(up_to(5));
+  fs::resize_file(store_.folder() / "step_00000010" / kModelFile, 1000);
+  EXPECT_FALSE(up_to(15));  // the other one is good, and not wanted
+}
+
 TEST_F(LoadTest, a_run_without_checkpoints_starts) {
   const TemporaryFolder empty;
   EXPECT_FALSE(load_newest(empty.path()));

@@ -98,6 +98,21 @@ TEST_F(TrainerTest, ResumeAtEveryCheckpointIsTheUninterruptedRun) {
   }
 }
 
+/// Of another size their sums have other bits; what is chosen by the memory may be another later.
+TEST_F(TrainerTest, MicroBatchesStayAsTheyWereAtAResume) {
+  run(config(), "straight");  // micro-batches of 2
+  run(config(), "resumed");
+  cut_after("resumed", 6);
+  run(config({"--training.micro_batch_sequences=0"}), "resumed");  // a new run would take 4
+  EXPECT_EQ(tensors("resumed", 12), tensors("straight", 12));
+  EXPECT_EQ(metrics("resumed"), metrics("straight"));
+
+  cut_after("resumed", 6);
+  run(config({"--training.micro_batch_sequences=4"}), "resumed");
+  EXPECT_NE(read_all(folder("resumed") / "log.txt").find("micro-batches had 2 sequences"),
+            std::string::npos);
+}
+
 TEST_F(TrainerTest, ValidationIsOfTheSameSequencesWhateverTheMicroBatch) {
   write_tokens(data_.path() / "val.bin", 10 * 16 + 1);
   const auto validated = [&](const char* micro, const char* batches) {
@@ -302,6 +317,22 @@ TEST_F(TrainerTest, NonFiniteLossesLeaveTheWeightsAndEndWithNumerics) {
   }
 }
 
+/// What was trained before the bad step is what the run goes back to, however long it is refused.
+TEST_F(TrainerTest, RefusedStepsAreNotSaved) {
+  run(config({"--training.steps=3"}), "run");
+  const RunConfig wild =
+      config({"--optimizer.learning_rate=1e38", "--optimizer.clip_norm=0", "--training.steps=40",
+              "--spike_guard.max_skips=4", "--schedule.kind=constant", "--schedule.warmup_steps=0",
+              "--checkpoint.every_steps=5"});
+  EXPECT_THROW(run(wild, "run"), base::Error);  // step 4 ruins the weights, 5 to 8 are refused
+  const std::string log = read_all(folder("run") / "log.txt");
+  EXPECT_NE(log.find("step 5: skipped"), std::string::npos) << log;
+  EXPECT_NE(log.find("going back to " + (folder("run") / "checkpoints/step_00000003").string()),
+            std::string::npos)
+      << log;
+  EXPECT_EQ(checkpoint::load(folder("run")).manifest().step, 3);
+}
+
 /// As an import leaves it: no spike guard, no micro-batch, no data.
 TEST_F(TrainerTest, ACheckpointWithoutAPastIsGoneOnFrom) {
   run(config({"--training.steps=3"}), "run");
@@ -323,6 +354,18 @@ TEST_F(TrainerTest, ACheckpointWithoutAPastIsGoneOnFrom) {
 TEST_F(TrainerTest, AScaleOfOneTokenIsOne) {
   const RunConfig one = config({"--data.sequence_length=1", "--start.checkpoint=elsewhere"});
   EXPECT_EQ(base::config_json(one.model).find("normalizer")->find("initial_scale")->number, 1.0);
+}
+
+TEST_F(TrainerTest, AMicroBatchThatNoMemoryHoldsIsRefused) {
+  const RunConfig huge = config(
+      {"--training.batch_sequences=1073741824", "--training.micro_batch_sequences=1073741824"});
+  try {
+    choose_micro_batch(huge, place_alone(huge));
+    FAIL() << "expected an error";
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.kind(), base::ErrorKind::device);
+    EXPECT_NE(std::string(error.what()).find("TiB, free are"), std::string::npos) << error.what();
+  }
 }
 
 /// Completions of different lengths: every token that counts has the same weight, whatever the
