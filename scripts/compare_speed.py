@@ -335,7 +335,7 @@ def table(shape, rounds):
         lines += ["", "Share of its own measured matmul limit that ssmax reports: "
                   + ", ".join(shares) + "."]
 
-    lines += ["", "| ratio | wall | CPU time | asked |", "|---|---:|---:|---|"]
+    lines += ["", "| ratio | wall | CPU time | aim |", "|---|---:|---:|---|"]
     plain, tuned = "pytorch {} softmax (eager|compile)-[a-z0-9-]+$", "pytorch {} softmax .*"
     ours = {architecture: best_of(rounds, f"^ssmax {architecture} softmax")
             for architecture in ("gpt2", "llama")}
@@ -349,22 +349,22 @@ def table(shape, rounds):
                  (f"ssmax {architecture} softmax fp32",
                   best_of(rounds, f"pytorch {architecture} softmax .*fp32"), "")]
     rows = list(dict.fromkeys(rows))
-    for a, b, asked in rows:
+    for a, b, aim in rows:
         wall = median_ratio(rounds, a, b, Result.speed)
         cpu = median_ratio(rounds, b, a, Result.cpu_per_token)
         if wall:
-            lines.append(f"| {a} / {b} | {wall:.2f} | {cpu:.2f} | {asked} |")
+            lines.append(f"| {a} / {b} | {wall:.2f} | {cpu:.2f} | {aim} |")
     costs = []
     for precision in ("fp32", "bf16"):
-        for normalizer, asked in (("ssmax", "1 %"), ("self_adjust", "10 %")):
+        for normalizer, aim in (("ssmax", "1 %"), ("self_adjust", "10 %")):
             pair = (f"ssmax llama softmax {precision}", f"ssmax llama {normalizer} {precision}")
             wall = median_ratio(rounds, *pair, Result.speed)
             cpu = median_ratio(rounds, pair[1], pair[0], Result.cpu_per_token)
             if wall:
                 costs.append(f"| {normalizer} over softmax, {precision} | {wall - 1:+.1%} | "
-                             f"{cpu - 1:+.1%} | at most {asked} |")
+                             f"{cpu - 1:+.1%} | at most {aim} |")
     if costs:
-        lines += ["", "| cost of a normalizer, whole step | wall | CPU time | asked |",
+        lines += ["", "| cost of a normalizer, whole step | wall | CPU time | aim |",
                   "|---|---:|---:|---|", *costs]
     return "\n".join(lines) + "\n"
 
