@@ -10,6 +10,7 @@ of kernels and one of a predicted training step.
 import argparse
 import json
 import pathlib
+import textwrap
 
 from compile_report import ROOT, demangled, output_of, short
 
@@ -37,12 +38,15 @@ MODELS = {
     },
 }
 
+WIDTH = 118  # of a line of text
 TEXT = """# What the CUDA kernels ask of the memories
 
 **Counted on the emulated device, not measured**: no GPU has run this. `scripts/traffic_report.py`
 
-tests/simt compiles the `.cu` files with the hooks of `g++ -fsanitize=thread`, so that every load and store is seen as it stands in the source, and puts the accesses of 32 lanes together
-to those of their warp, the n-th of each lane by the same instruction between two points where the warp meets. Ops run as `ssmax bench` calls them, in bf16: 256 rows of 768, MLPs of 2,048, a vocabulary of 2,003; attention of two heads over 384 tokens.
+tests/simt compiles the `.cu` files with the hooks of `g++ -fsanitize=thread`, so that every load and store is seen as
+it stands in the source, and puts the accesses of 32 lanes together to those of their warp, the n-th of each lane by
+the same instruction between two points where the warp meets. Ops run as `ssmax bench` calls them, in bf16: 256 rows
+of 768, MLPs of 2,048, a vocabulary of 2,003; attention of two heads over 384 tokens.
 
 | column | of all launches of a kernel in one call |
 |---|---|
@@ -58,9 +62,11 @@ to those of their warp, the n-th of each lane by the same instruction between tw
 """
 
 LIMITS = """
-What this does not tell: latency and occupancy, what hides behind what, caches that are too small, how L2 and DRAM pages take an order of accesses, instructions beside those named, and registers
-([cuda_compile.md](cuda_compile.md) has those). nvcc may join neighboring accesses of 4 bytes, or keep in registers what g++ -O1 reads twice: plain accesses are an upper bound. Matrix products of cuBLASLt
-are not ours and not counted. Passes for accesses of 8 and 16 bytes go by half and quarter warps; the hardware merges some broadcasts across these.
+What this does not tell: latency and occupancy, what hides behind what, caches that are too small, how L2 and DRAM
+pages take an order of accesses, instructions beside those named, and registers ([cuda_compile.md](cuda_compile.md)
+has those). nvcc may join neighboring accesses of 4 bytes, or keep in registers what g++ -O1 reads twice: plain
+accesses are an upper bound. Matrix products of cuBLASLt are not ours and not counted. Passes for accesses of 8 and 16
+bytes go by half and quarter warps; the hardware merges some broadcasts across these.
 """
 
 
@@ -141,10 +147,12 @@ def prediction(ops):
             times = " | ".join(f"{1e3 * number / bandwidth:.2f}" for bandwidth in BANDWIDTHS)
             lines.append(f"| {name} | {number / 1e9:.2f} | {times} |")
         h200, h100 = (100 * total / b / (total / b + beside) for b in BANDWIDTHS)
-        lines += ["", f"Beside them: matrix products, {products / 1e12:.1f} TFLOP, {1e3 * products / PRODUCTS:.0f} ms "
-                  f"at 600 TFLOP/s; attention, {attention / 1e12:.1f} TFLOP without what it computes again, "
-                  f"{1e3 * attention / ATTENTION:.0f} ms at 200 TFLOP/s. The kernels above are {h200:.0f} % of the "
-                  f"predicted step on an H200 (4.0 TB/s) and {h100:.0f} % on an H100 (3.0 TB/s)."]
+        beside_text = (
+            f"Beside them: matrix products, {products / 1e12:.1f} TFLOP, {1e3 * products / PRODUCTS:.0f} ms at 600 "
+            f"TFLOP/s; attention, {attention / 1e12:.1f} TFLOP without what it computes again, "
+            f"{1e3 * attention / ATTENTION:.0f} ms at 200 TFLOP/s. The kernels above are {h200:.0f} % of the "
+            f"predicted step on an H200 (4.0 TB/s) and {h100:.0f} % on an H100 (3.0 TB/s).")
+        lines += ["", textwrap.fill(beside_text, WIDTH)]
     return lines
 
 
@@ -161,7 +169,7 @@ def main():
     step = (f"{TOKENS:,} tokens in sequences of {LENGTH:,}: each op at the bytes of its tensors, which the counts "
             "confirm, and at the bandwidth that such kernels reach at best.")
     text = "\n".join([TEXT.rstrip(), "", *kernel_table(ops, names), LIMITS.rstrip(), "", "## A step, predicted",
-                      "", step, *prediction(ops), ""])
+                      "", textwrap.fill(step, WIDTH), *prediction(ops), ""])
     if arguments.out.exists():  # what people wrote stays
         text += "".join(arguments.out.read_text().partition("\n## Findings")[1:])
     arguments.out.write_text(text)
