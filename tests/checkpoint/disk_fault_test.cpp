@@ -1,4 +1,5 @@
 #include <cerrno>
+#include <span>
 
 #include "base/durable_file.h"
 #include "checkpoint/checkpoint_fixture.h"
@@ -102,6 +103,38 @@ TEST(DiskFault, a_full_disk_is_told_with_path_needed_and_free) {
     EXPECT_NE(error.find(part), std::string::npos) << part << " in " << error;
   }
   EXPECT_TRUE(names_in(store.folder()).empty());
+}
+
+/// What a power cut leaves: files, then their folder, then the name, then the folder of the name.
+TEST(DiskOrder, nothing_is_named_before_it_is_on_the_disk) {
+  const TinyRun tiny;
+  const TemporaryFolder run;
+  const CheckpointStore store(run.path(), 2);
+  store.prepare(0);
+  for (const bool replaces : {false, true}) {
+    std::vector<std::string> order;
+    base::set_disk_fault_hook([&](base::DiskCall call, const fs::path& path) {
+      const std::string name = path.filename().string();
+      const std::size_t own = name.find(".tmp.");  // then the process
+      const std::string shown = own == name.npos ? name : name.substr(0, own + 4);
+      if (call == base::DiskCall::sync_file) order.push_back("file " + shown);
+      if (call == base::DiskCall::sync_folder) order.push_back("folder " + shown);
+      if (call == base::DiskCall::rename) order.push_back("rename " + shown);
+      return base::DiskFault{};
+    });
+    store.save(tiny.manifest(10), tiny.files());
+    base::set_disk_fault_hook({});
+    const std::vector<std::string> written = {"file model.safetensors",
+                                              "file optimizer.safetensors", "file manifest.json",
+                                              "folder step_00000010.tmp"};
+    const std::vector<std::string> named = {"folder checkpoints", "file latest.tmp",
+                                            "rename latest", "folder checkpoints"};
+    ASSERT_GE(order.size(), written.size() + named.size());
+    EXPECT_TRUE(std::ranges::equal(written, std::span(order).first(written.size())));
+    EXPECT_TRUE(std::ranges::equal(named, std::span(order).last(named.size())));
+    if (replaces) continue;  // by an exchange of two names, which the hook does not see
+    EXPECT_EQ(order[written.size()], "rename step_00000010");
+  }
 }
 
 }  // namespace

@@ -206,6 +206,24 @@ TEST_F(Ranks, OtherDataIsRefused) {
   std::filesystem::current_path(current);
 }
 
+/// Here by a start that is another file on one rank.
+TEST_F(Ranks, WeightsThatDifferAreNotSaved) {
+  if (world().size() == 1) GTEST_SKIP() << "needs several ranks";
+  const char* seed = world().rank() == 1 ? "--seed=4" : "--seed=3";
+  Trainer(config({"--training.steps=0", seed}), own_.path() / "start");
+  const std::filesystem::path current = std::filesystem::current_path();
+  std::filesystem::current_path(own_.path());
+  try {
+    run(config({"--training.steps=1", "--start.checkpoint=start"}), "refused");
+    ADD_FAILURE() << "expected an error";
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.kind(), base::ErrorKind::numerics);
+    EXPECT_NE(std::string(error.what()).find("differ from those of most ranks"), std::string::npos)
+        << error.what();
+  }
+  std::filesystem::current_path(current);
+}
+
 TEST_F(Ranks, ABatchThatTheRanksDoNotDivideIsRefused) {
   EXPECT_THROW(
       choose_micro_batch(config({"--training.batch_sequences=10"}), {.ranks = 4, .device = {}}),

@@ -2,11 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cerrno>
 #include <regex>
+#include <set>
 
 #include "base/durable_file.h"
 #include "checkpoint/match.h"
+#include "optim/schedule.h"
 #include "support/ask_to_stop.h"
 #include "support/temporary_folder.h"
 #include "train/train_fixture.h"
@@ -61,19 +64,29 @@ class TrainerTest : public ::testing::Test {
 };
 
 TEST_F(TrainerTest, LossFallsAndEverythingIsWritten) {
-  run(config({"--training.steps=40", "--checkpoint.every_steps=20"}), "run");
+  const RunConfig run_config = config({"--training.steps=40", "--checkpoint.every_steps=20"});
+  run(run_config, "run");
   const std::string text = metrics("run");
   EXPECT_NE(text.find(R"("event":"start")"), std::string::npos);
   EXPECT_NE(text.find(R"("event":"end","step":40)"), std::string::npos);
   double first = 0.0;
   double last = 0.0;
-  const std::regex loss(R"re("event":"step","step":(\d+),"loss":([0-9.e+-]+))re");
-  for (std::sregex_iterator it(text.begin(), text.end(), loss), end; it != end; ++it) {
+  const std::regex line(
+      R"re("event":"step","step":(\d+),"loss":([0-9.e+-]+),"learning_rate":([0-9.e+-]+))re");
+  for (std::sregex_iterator it(text.begin(), text.end(), line), end; it != end; ++it) {
     if ((*it)[1] == "1") first = std::stod((*it)[2]);
     last = std::stod((*it)[2]);
+    EXPECT_EQ(std::stod((*it)[3]),
+              optim::learning_rate(run_config.schedule, 3e-3, std::stoll((*it)[1]) - 1, 40));
   }
   EXPECT_NEAR(first, std::log(61.0), 0.1);  // small weights: nearly uniform
   EXPECT_LT(last, first - 0.5);
+  std::smatch utilization;
+  const std::regex key(R"re("model_flops_utilization":([0-9.e+-]+))re");
+  const std::string whole = read_all(folder("run") / "metrics.jsonl");
+  ASSERT_TRUE(std::regex_search(whole, utilization, key));
+  EXPECT_GT(std::stod(utilization[1]), 0.0);
+  EXPECT_LT(std::stod(utilization[1]), 1.0);
   for (const char* name : {"config.json", "log.txt", "metrics.jsonl", "checkpoints/latest"}) {
     EXPECT_TRUE(std::filesystem::exists(folder("run") / name)) << name;
   }
@@ -155,6 +168,17 @@ TEST_F(TrainerTest, ARunThatIsDoneStaysAsItWas) {
   EXPECT_NE(read_all(folder("run") / "log.txt").find("nothing is left to do"), std::string::npos);
 }
 
+TEST_F(TrainerTest, SeedAndShuffleDecideTheOrderOfTheData) {
+  run(config({"--training.steps=0"}), "weights");
+  std::set<std::string> losses;
+  for (const char* chosen : {"--seed=3", "--seed=4", "--data.shuffle=false"}) {
+    run(config({"--start.checkpoint=" + folder("weights").string(), "--training.steps=2", chosen}),
+        chosen);
+    losses.insert(metrics(chosen));
+  }
+  EXPECT_EQ(losses.size(), 3U);
+}
+
 TEST_F(TrainerTest, MicroBatchesGiveTheSameStepUpToRounding) {
   run(config({"--training.precision=fp64", "--training.micro_batch_sequences=1"}), "one");
   run(config({"--training.precision=fp64", "--training.micro_batch_sequences=4"}), "four");
@@ -192,6 +216,39 @@ TEST_F(TrainerTest, SignalSavesAndTheNextRunGoesOn) {
   EXPECT_EQ(trainer.steps_done(), 1);
 }
 
+TEST_F(TrainerTest, AStopIsNoSeam) {
+  const auto steps = [&](const char* count) {
+    return config({"--checkpoint.every_steps=5", std::string("--training.steps=") + count});
+  };
+  run(steps("7"), "straight");
+  Trainer trainer(steps("7"), folder("stopped"));
+  support::ask_to_stop(signals_, SIGUSR1);
+  EXPECT_THROW(trainer.run(signals_, watchdog_), base::Error);
+  const std::string stopped = metrics("stopped");
+  EXPECT_TRUE(metrics("straight").starts_with(stopped)) << stopped;
+  // A run that is asked in its last step ends.
+  run(steps("1"), "ended");
+  EXPECT_NE(metrics("ended").find(R"("event":"end","step":1)"), std::string::npos);
+}
+
+/// Killed after the checkpoint of a step, and before or after its validation.
+TEST_F(TrainerTest, EveryValidationIsMadeOnce) {
+  const RunConfig run_config = config({"--checkpoint.every_steps=4", "--training.steps=8"});
+  run(run_config, "run");
+  const std::string expected = metrics("run");
+  const std::regex validation("validation");
+  EXPECT_EQ(std::distance(std::sregex_iterator(expected.begin(), expected.end(), validation), {}),
+            2);
+  for (const char* last : {R"({"event":"validation","step":4)", R"({"event":"step","step":5)"}) {
+    cut_after("run", 4);
+    std::string text = read_all(folder("run") / "metrics.jsonl");
+    text.resize(text.find(last));
+    support::write_all(folder("run") / "metrics.jsonl", text);
+    run(run_config, "run");
+    EXPECT_EQ(metrics("run"), expected) << last;
+  }
+}
+
 TEST_F(TrainerTest, ARunThatCannotSaveItsEndSaysSo) {
   const RunConfig run_config = config();
   run(run_config, "straight");
@@ -221,6 +278,20 @@ TEST_F(TrainerTest, ARunThatCannotSaveItsEndSaysSo) {
     EXPECT_EQ(tensors(name, 12), tensors("straight", 12));
     EXPECT_EQ(metrics(name), metrics("straight"));
   }
+}
+
+TEST_F(TrainerTest, MetricsAreOnTheDiskBeforeTheirCheckpointAndAtTheEnd) {
+  std::vector<std::string> order;
+  base::set_disk_fault_hook([&](base::DiskCall call, const std::filesystem::path& path) {
+    const std::string name = path.filename().string();
+    const bool synced = call == base::DiskCall::sync_file && name == "metrics.jsonl";
+    const bool named = call == base::DiskCall::rename && name.starts_with("step_");
+    if (synced || named) order.push_back(name);
+    return base::DiskFault{};
+  });
+  run(config({"--training.steps=3"}), "run");
+  base::set_disk_fault_hook({});
+  EXPECT_EQ(order, (std::vector<std::string>{"metrics.jsonl", "step_00000003", "metrics.jsonl"}));
 }
 
 TEST_F(TrainerTest, SwapLateInTheRunTakesOverStepAndMoments) {
@@ -270,6 +341,7 @@ TEST_F(TrainerTest, ZeroStepsAfterASwapWriteACheckpoint) {
   loaded.read("model.layers.0.self_attn.normalizer.scale", device::view(scale, {2}));
   const double mean_log = std::lgamma(17.0) / 16.0;  // ln n over n = 1..16
   EXPECT_NEAR(scale[0], 1.0 / mean_log, 1e-6);
+  EXPECT_NE(metrics("e").find(R"("event":"validation","step":0)"), std::string::npos);
 }
 
 /// A step must not allocate device memory: the arena's report stays as it is.
@@ -366,6 +438,91 @@ TEST_F(TrainerTest, AMicroBatchThatNoMemoryHoldsIsRefused) {
     EXPECT_EQ(error.kind(), base::ErrorKind::device);
     EXPECT_NE(std::string(error.what()).find("TiB, free are"), std::string::npos) << error.what();
   }
+}
+
+/// Batches of steps in order, of which those named are unlike the others.
+class StrangeBatches : public TrainerTest {
+ protected:
+  RunConfig config(const std::set<int>& strange, const std::vector<std::string>& overrides) {
+    std::vector<std::int32_t> ids;
+    for (int batch = 0; batch < 20; ++batch) {
+      for (int i = 0; i < 64; ++i) ids.push_back(strange.contains(batch) ? 3 + i % 50 : i % 2);
+    }
+    ids.push_back(0);
+    corpus::write_shard(data_.path() / "train.bin", ids);
+    std::vector<std::string> all = {"--data.shuffle=false", "--spike_guard.window=3",
+                                    "--spike_guard.threshold=4", "--optimizer.learning_rate=1e-2"};
+    all.insert(all.end(), overrides.begin(), overrides.end());
+    return small_run(data_.path(), all);
+  }
+};
+
+TEST_F(StrangeBatches, AreSkippedAndChangeNothing) {
+  run(config({8}, {"--training.steps=9", "--checkpoint.every_steps=8"}), "run");
+  EXPECT_EQ(tensors("run", 9), tensors("run", 8));
+  EXPECT_TRUE(std::regex_search(metrics("run"), std::regex(R"("step":9,.*"skipped":true)")));
+  EXPECT_EQ(metrics("run").find("skipped"), metrics("run").rfind("skipped"));
+}
+
+/// The run goes on behind them as if they and the steps since the checkpoint had never been.
+TEST_F(StrangeBatches, AreLeftBehindByARollBack) {
+  for (const char* precision : {"fp32", "bf16"}) {
+    const std::string back = std::string("back_") + precision;
+    const std::string straight = std::string("straight_") + precision;
+    const std::vector<std::string> overrides = {"--checkpoint.every_steps=6",
+                                                "--spike_guard.max_skips=2",
+                                                std::string("--training.precision=") + precision};
+    run(config({8, 9}, overrides), back);
+    run(config({}, overrides), straight);
+    EXPECT_NE(read_all(folder(back) / "log.txt").find("step_00000006 after 2 refused steps"),
+              std::string::npos);
+    EXPECT_EQ(tensors(back, 12), tensors(straight, 12)) << precision;
+    EXPECT_EQ(metrics(back), metrics(straight)) << precision;
+    const auto manifest = checkpoint::load(folder(back)).manifest();
+    EXPECT_EQ(manifest.global_sample_index, 4 * (12 + 4));
+    EXPECT_EQ(manifest.integer("spike_guard.rolled_back"), 1);
+  }
+}
+
+/// Of the step that is done a second time.
+TEST_F(StrangeBatches, DoNotKeepACheckpointFromBeingMadeAgain) {
+  std::atomic<bool> failed = false;
+  base::set_disk_fault_hook([&](base::DiskCall, const std::filesystem::path& path) {
+    const bool fails =
+        path.string().find("step_00000009") != std::string::npos && !failed.exchange(true);
+    return fails ? base::DiskFault{.error = ENOSPC} : base::DiskFault{};
+  });
+  run(config({9, 10}, {"--spike_guard.max_skips=2"}), "run");
+  base::set_disk_fault_hook({});
+  EXPECT_TRUE(std::filesystem::exists(checkpoint::checkpoints_folder(folder("run")) /
+                                      checkpoint::step_folder_name(9)));
+}
+
+TEST_F(StrangeBatches, AreJudgedTheSameAfterAResume) {
+  const auto manifest = [&](std::int64_t step) {
+    return checkpoint::load(checkpoint::checkpoints_folder(folder("run")) /
+                            checkpoint::step_folder_name(step))
+        .manifest();
+  };
+  const auto until = [&](const char* steps) {
+    return config({8, 9}, {"--checkpoint.every_steps=6", "--spike_guard.max_skips=2",
+                           "--schedule.kind=constant", std::string("--training.steps=") + steps});
+  };
+  for (const char* steps : {"6", "8"}) run(until(steps), "run");
+  // Of the steps 6, 7, 8.
+  EXPECT_EQ(manifest(8).recent_losses[0], manifest(6).recent_losses[2]);
+  EXPECT_EQ(manifest(8).recent_norms[0], manifest(6).recent_norms[2]);
+  // The second refused step comes after the first was saved, as the last one of a shorter run.
+  for (const char* steps : {"9", "11"}) run(until(steps), "run");
+  EXPECT_NE(read_all(folder("run") / "log.txt").find("step_00000008 after 2 refused steps"),
+            std::string::npos);
+
+  // A run goes back once, whether it was interrupted since or not.
+  const RunConfig twice =
+      config({8, 9, 16, 17},
+             {"--checkpoint.every_steps=6", "--training.steps=14", "--spike_guard.max_skips=2"});
+  for (int start = 0; start < 2; ++start) EXPECT_THROW(run(twice, "twice"), base::Error);
+  EXPECT_EQ(checkpoint::load(folder("twice")).manifest().step, 12);
 }
 
 /// Completions of different lengths: every token that counts has the same weight, whatever the
