@@ -24,8 +24,7 @@ void find_automatic_scales(const base::JsonValue& section, const std::string& pr
     const std::string key = std::string(prefix).append(".").append(member.key);
     if (member.value.type == base::JsonValue::Type::object) {
       find_automatic_scales(member.value, key, keys);
-    } else if (member.key == "initial_scale" && member.value.number == 0.0 &&
-               member.value.integer == 0) {
+    } else if (member.key == "initial_scale" && member.value.number == 0.0) {
       keys.push_back(key);
     }
   }

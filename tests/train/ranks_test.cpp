@@ -50,6 +50,9 @@ TEST_F(Ranks, AgreeWithOneRankUpToTheOrderOfAdditions) {
     const std::vector<double>& others = ranks.at(name);
     for (std::size_t i = 0; i < values.size(); ++i) ASSERT_NEAR(others[i], values[i], 1e-9) << name;
   }
+  EXPECT_EQ(read_all(data_ / "ranks" / "metrics.jsonl").find("communication_seconds") !=
+                std::string::npos,
+            world().size() > 1);
   const std::vector<double> loss_alone = losses("alone");
   const std::vector<double> loss_ranks = losses("ranks");
   ASSERT_EQ(loss_alone.size(), loss_ranks.size());
@@ -186,24 +189,30 @@ TEST_F(Ranks, AnotherConfigIsRefusedWithBothValues) {
 
 TEST_F(Ranks, OtherDataIsRefused) {
   if (world().size() == 1) GTEST_SKIP() << "needs several ranks";
-  // The same name in another folder of this rank alone.
-  RunConfig run_config = config();
-  if (world().rank() == 1) {
-    std::filesystem::create_directory(own_.path() / "mine");
-    write_tokens(own_.path() / "mine" / "train.bin", 901);
-  }
   const std::string current = std::filesystem::current_path().string();
-  std::filesystem::current_path(world().rank() == 1 ? own_.path() / "mine" : data_);
-  run_config.data.train = {"train.bin"};
-  try {
-    Trainer trainer(run_config, data_ / "refused", world());
-    ADD_FAILURE() << "expected an error";
-  } catch (const base::Error& error) {
-    EXPECT_EQ(error.kind(), base::ErrorKind::usage);
-    EXPECT_NE(std::string(error.what()).find("fingerprint of data.train"), std::string::npos)
-        << error.what();
+  for (const bool of_training : {true, false}) {
+    // The same names in another folder of this rank alone.
+    RunConfig run_config = config();
+    run_config.data.train = {"train.bin"};
+    run_config.data.validation = {"val.bin"};
+    const bool other = world().rank() == 1;
+    if (other) {
+      std::filesystem::create_directory(own_.path() / "mine");
+      write_tokens(own_.path() / "mine" / "train.bin", of_training ? 901 : 900);
+      write_tokens(own_.path() / "mine" / "val.bin", of_training ? 400 : 401);
+    }
+    std::filesystem::current_path(other ? own_.path() / "mine" : data_);
+    try {
+      Trainer trainer(run_config, data_ / "refused", world());
+      ADD_FAILURE() << "expected an error";
+    } catch (const base::Error& error) {
+      const char* data =
+          of_training ? "fingerprint of data.train" : "fingerprint of data.validation";
+      EXPECT_EQ(error.kind(), base::ErrorKind::usage);
+      EXPECT_NE(std::string(error.what()).find(data), std::string::npos) << error.what();
+    }
+    std::filesystem::current_path(current);
   }
-  std::filesystem::current_path(current);
 }
 
 /// Here by a start that is another file on one rank.

@@ -155,9 +155,29 @@ TEST_F(TrainerTest, TokensAreThoseOfTheBatchesAsTheyWere) {
   run(config({"--training.steps=6", "--training.batch_sequences=8"}), "run");
   run(config({"--training.steps=8", "--training.batch_sequences=4"}), "run");
   const std::int64_t length = config().data.sequence_length;
-  EXPECT_EQ(checkpoint::load(folder("run")).manifest().tokens, (6 * 8 + 2 * 4) * length);
+  const checkpoint::Manifest manifest = checkpoint::load(folder("run")).manifest();
+  EXPECT_EQ(manifest.tokens, (6 * 8 + 2 * 4) * length);
+  EXPECT_EQ(manifest.global_sample_index, 6 * 8 + 2 * 4);
+  EXPECT_EQ(manifest.epoch, 1);  // of 31 sequences
+  EXPECT_EQ(manifest.seed, 3);
   EXPECT_NE(metrics("run").find("\"tokens\":" + std::to_string((6 * 8 + 4) * length)),
             std::string::npos);
+}
+
+TEST_F(TrainerTest, AResumeTellsWhatHasChanged) {
+  run(config({"--training.steps=3"}), "run");
+  const auto file = checkpoint::step_folders(folder("run")).front() / checkpoint::kManifestName;
+  checkpoint::Manifest manifest = checkpoint::read_manifest(file);
+  manifest.world_size = 4;
+  manifest.data_fingerprint = "of other data";
+  std::ofstream(file) << checkpoint::to_text(manifest);
+  run(config({"--training.steps=4", "--data.sequence_length=8", "--optimizer.beta2=0.9"}), "run");
+  const std::string log = read_all(folder("run") / "log.txt");
+  for (const char* part :
+       {"by 4 ranks, now there are 1", "of other data", "data.sequence_length was 16, is 8",
+        "optimizer.beta2 was 0.95, is 0.9"}) {
+    EXPECT_NE(log.find(part), std::string::npos) << part << " in\n" << log;
+  }
 }
 
 TEST_F(TrainerTest, ARunThatIsDoneStaysAsItWas) {
@@ -309,6 +329,9 @@ TEST_F(TrainerTest, SwapLateInTheRunTakesOverStepAndMoments) {
   const auto loaded = checkpoint::load(folder("f"));
   EXPECT_EQ(loaded.manifest().integer("step_count.model.norm.weight"), 12);
   EXPECT_EQ(loaded.manifest().integer("step_count.model.layers.0.self_attn.normalizer.scale"), 3);
+  // From here on it needs nothing of the other run.
+  std::filesystem::remove_all(folder("a"));
+  run(late, "f");
 }
 
 TEST_F(TrainerTest, SwapNeedsLeave) {
@@ -422,10 +445,25 @@ TEST_F(TrainerTest, ACheckpointWithoutAPastIsGoneOnFrom) {
             std::string::npos);
 }
 
-/// Every ln n is 0 there.
-TEST_F(TrainerTest, AScaleOfOneTokenIsOne) {
-  const RunConfig one = config({"--data.sequence_length=1", "--start.checkpoint=elsewhere"});
-  EXPECT_EQ(base::config_json(one.model).find("normalizer")->find("initial_scale")->number, 1.0);
+TEST_F(TrainerTest, LearnedPositionsReachTheLastToken) {
+  const auto learned = [&](const char* positions) {
+    return config({"--model.position.kind=learned", positions});
+  };
+  EXPECT_THROW(learned("--model.max_position_embeddings=15"), base::Error);
+  EXPECT_EQ(learned("--model.max_position_embeddings=16").model.max_position_embeddings, 16);
+}
+
+TEST_F(TrainerTest, OnlyAScaleOfZeroIsAutomatic) {
+  const auto initial = [&](const char* key, const std::vector<std::string>& overrides) {
+    return base::config_json(config(overrides).model).find("normalizer")->find(key)->number;
+  };
+  const std::string start = "--start.checkpoint=elsewhere";
+  EXPECT_EQ(initial("initial_scale", {}), 1.0);
+  EXPECT_NEAR(initial("initial_scale", {start}), 16.0 / std::lgamma(17.0), 1e-15);
+  EXPECT_EQ(initial("initial_scale", {start, "--model.normalizer.initial_scale=2"}), 2.0);
+  EXPECT_EQ(initial("initial_bias", {start, "--model.normalizer.bias=true"}), 0.0);
+  // Every ln n is 0 there.
+  EXPECT_EQ(initial("initial_scale", {start, "--data.sequence_length=1"}), 1.0);
 }
 
 TEST_F(TrainerTest, AMicroBatchThatNoMemoryHoldsIsRefused) {
@@ -547,6 +585,8 @@ TEST_F(TrainerTest, ExamplesAreLearnedByTheEpoch) {
     const RunConfig counted = chosen.with_epochs(8);
     EXPECT_EQ(counted.training.steps, 6);
     EXPECT_EQ(counted.schedule.warmup_steps, 2);
+    EXPECT_EQ(chosen.with_epochs(9).training.steps, 7);  // of 6.75
+    EXPECT_EQ(chosen.with_epochs(1).schedule.warmup_steps, 1);
     run(chosen, micro);
     const std::string text = metrics(micro);
     EXPECT_NE(text.find(R"("event":"end","step":6)"), std::string::npos);
