@@ -3,14 +3,15 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <fstream>
 #include <numeric>
 #include <utility>
 
 #include "base/checked.h"
 #include "base/errors.h"
+#include "base/format.h"
 #include "device/cuda_backend.h"
 #include "device/gpus.h"
+#include "device/host_memory.h"
 
 namespace ssmax::device {
 
@@ -76,9 +77,11 @@ Tensor Arena::allocate(std::string_view label, DType dtype, const Shape& shape) 
   void* data = take(device_, bytes);
   if (data == nullptr) {
     throw base::Error(base::ErrorKind::device,
-                      "out of memory: " + std::string(label) + " needs " + std::to_string(bytes) +
-                          " bytes; lower training.micro_batch_sequences or use "
-                          "training.recompute=block");
+                      "out of memory: " + std::string(label) + " needs " +
+                          base::format_bytes(bytes) + ", free are " +
+                          base::format_bytes(available_bytes(device_)) +
+                          "; take smaller batches or shorter texts, in training "
+                          "training.micro_batch_sequences or training.recompute=block");
   }
   blocks_.push_back({data, bytes});
   return {data, dtype, shape, device_};
@@ -92,14 +95,7 @@ std::int64_t Arena::bytes() const {
 
 std::int64_t available_bytes(Device device) {
   if (device.kind == DeviceKind::cuda) return cuda::available_bytes(device.index);
-  std::ifstream info("/proc/meminfo");
-  std::string key;
-  std::int64_t kilobytes = 0;
-  std::string unit;
-  while (info >> key >> kilobytes >> unit) {
-    if (key == "MemAvailable:") return kilobytes * 1024;
-  }
-  return 0;
+  return available_host_bytes();
 }
 
 }  // namespace ssmax::device
