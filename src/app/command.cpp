@@ -1,22 +1,38 @@
 #include "app/command.h"
 
+#include <array>
+#include <cstdio>
+#include <functional>
+
 #include "base/durable_file.h"
 #include "base/errors.h"
+#include "base/threads.h"
 
 namespace ssmax::app {
 
 namespace {
 
+/// Sums of a few such numbers still fit 64 bits.
+constexpr double kTooLarge = 0x1p62;
+
 /// `name` stands in the help: INT:POSITIVE.
-CLI::Validator number_check(const char* name, const char* expected, bool (*holds)(double)) {
+CLI::Validator number_check(const std::string& name, const std::string& expected,
+                            const std::function<bool(double)>& holds) {
   return CLI::Validator(
       [expected, holds](const std::string& text) {
         double number = 0.0;
         const bool is_number = CLI::detail::lexical_cast(text, number);
+        if (is_number && number >= kTooLarge) return "is too large: found " + text;
         if (is_number && holds(number)) return std::string();
-        return std::string(expected).append(", found ").append(text);
+        return expected + ", found " + text;
       },
       name);
+}
+
+std::string number_text(double number) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.10g", number);
+  return text.data();
 }
 
 }  // namespace
@@ -33,6 +49,14 @@ CLI::Validator non_negative_number() {
   return number_check("NONNEGATIVE", "must be at least 0",
                       [](double number) { return number >= 0.0; });
 }
+
+CLI::Validator number_between(double least, double most) {
+  const std::string range = number_text(least) + " to " + number_text(most);
+  return number_check(range, "must be " + range,
+                      [least, most](double number) { return number >= least && number <= most; });
+}
+
+CLI::Validator thread_number() { return number_between(0, base::kMostThreads); }
 
 std::vector<std::string> overrides_of(const CLI::App& command) {
   std::vector<std::string> overrides;

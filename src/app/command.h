@@ -11,9 +11,13 @@ namespace ssmax::app {
 /// Throws Error(usage) for anything else.
 std::vector<std::string> overrides_of(const CLI::App& command);
 
-/// Checks of numbers. CLI11's own show the largest double as the upper bound.
+/// Checks of numbers. CLI11's own show the largest double as the upper bound, take nan for a number
+/// between any two, and cut an integer of 70 bits to 64.
 CLI::Validator positive_number();
 CLI::Validator non_negative_number();
+CLI::Validator number_between(double least, double most);
+/// Of every option --threads; 0 = all cores.
+CLI::Validator thread_number();
 
 /// What every option --tokenizer takes; for the help.
 inline constexpr char kTokenizerHelp[] =

@@ -72,7 +72,7 @@ void add_export(CLI::App& program) {
   command
       ->add_option("--temperature", options->temperature,
                    "T of SSMax as Ministral3; 1024 for weights that will be fp16 or quantized")
-      ->check(CLI::Range(1.0, 1e9))
+      ->check(number_between(1.0, 1e9))
       ->capture_default_str();
   command->add_flag("--with-code", options->with_code,
                     "Write modeling_ssmax.py for every model; W_q of SSMax stays as it is then");

@@ -82,14 +82,14 @@ void add_generate(CLI::App& program) {
   command
       ->add_option("--top-p", options->sampling.top_p,
                    "Only the most likely up to this share of probability")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_between(0.0, 1.0))
       ->capture_default_str();
   command->add_option("--seed", options->sampling.seed, "The same seed draws the same text")
       ->check(non_negative_number())
       ->capture_default_str();
   command->add_option(
       "--tokenizer", options->tokenizer,
-      "bytes, a folder or a tokenizer.json; default the one beside the shards, or of an import");
+      "bytes, a folder or a tokenizer.json; default the one beside the shards, or of the run");
   command->callback([command, options] { run_generate(*command, *options); });
 }
 

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "app/command.h"
@@ -100,9 +101,12 @@ int main(int argc, char** argv) {
   } catch (const std::filesystem::filesystem_error& error) {
     std::fprintf(stderr, "ssmax: %s\n", error.what());
     return app::exit_code(base::ErrorKind::disk);
+  } catch (const std::system_error& error) {
+    std::fprintf(stderr, "ssmax: the system gives no more: %s; use fewer threads\n", error.what());
+    return app::exit_code(base::ErrorKind::device);
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr,
-                 "ssmax: out of memory; lower training.micro_batch_sequences or use "
+                 "ssmax: out of memory; in training lower training.micro_batch_sequences or use "
                  "training.recompute=block\n");
     return app::exit_code(base::ErrorKind::device);
   } catch (const std::exception& error) {

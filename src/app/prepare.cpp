@@ -76,7 +76,7 @@ void add_prepare(CLI::App& program) {
       ->capture_default_str();
   command->add_option("--threads", options->prepare.threads, "0: all cores")
       ->capture_default_str()
-      ->check(non_negative_number());
+      ->check(thread_number());
   command->footer(
       "Writes train_000000.bin, ..., val_000000.bin, ..., manifest.json and tokenizer.json. The\n"
       "end-of-text token stands in front of each document. The output depends on the inputs and\n"

@@ -71,6 +71,10 @@ std::string example(const Options& options, const corpus::Tokenizer& tokenizer,
 void run(const Options& options) {
   const corpus::Tokenizer tokenizer = corpus::Tokenizer::named(options.tokenizer);
   const corpus::NeedleWriter writer(tokenizer);
+  if (std::filesystem::exists(options.out)) {
+    throw base::Error(base::ErrorKind::usage,
+                      options.out + " exists; choose another file or remove it");
+  }
   make_folder_of(options.out);
   const corpus::Haystack haystack(options.inputs, tokenizer,
                                   options.examples * options.sequence_length,
@@ -97,7 +101,8 @@ void add_prepare_needle(CLI::App& program) {
   command->add_option("inputs", options->inputs, "Texts to hide needles in, as for prepare")
       ->required();
   command->add_option("--tokenizer", options->tokenizer, kTokenizerHelp)->capture_default_str();
-  command->add_option("--out", options->out, "JSON Lines file to write")->required();
+  command->add_option("--out", options->out, "JSON Lines file to write; must not exist yet")
+      ->required();
   command
       ->add_option("--sequence-length", options->sequence_length,
                    "Tokens of the longest examples; all lengths below are as likely")

@@ -125,7 +125,7 @@ void add_train_command(CLI::App& group) {
   command->add_option("--out", options->out, "Folder to write")->required();
   command->add_option("--threads", options->threads, "0: all cores")
       ->capture_default_str()
-      ->check(non_negative_number());
+      ->check(thread_number());
   command->footer(
       "Writes tokenizer.json, vocab.json and merges.txt, which Hugging Face tokenizers reads too.\n"
       "Example:  ssmax tokenizer train books/ --vocab-size 8192 --out data/books_8k");

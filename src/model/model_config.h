@@ -76,7 +76,8 @@ struct ModelConfig {
     using base::field;
     return std::tuple(
         field("vocab_size", &M::vocab_size, "Token ids, end of text included", at_least(2)),
-        field("num_hidden_layers", &M::num_hidden_layers, "Blocks", at_least(1)),
+        field("num_hidden_layers", &M::num_hidden_layers, "Blocks", at_least(1),
+              base::at_most(10000)),
         field("num_attention_heads", &M::num_attention_heads, "Query heads of a block",
               at_least(1)),
         field("num_key_value_heads", &M::num_key_value_heads,

@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "base/config.h"
+#include "base/threads.h"
 #include "checkpoint/checkpoint_config.h"
 #include "comm/seats.h"
 #include "corpus/data_config.h"
@@ -69,7 +70,7 @@ struct TrainingConfig {
               "block keeps the inputs of blocks only and computes the rest again: less memory, "
               "a third more work, the same bits"),
         field("threads", &T::threads, "CPU threads of a rank; 0 = its share of the cores",
-              at_least(0)),
+              at_least(0), base::at_most(base::kMostThreads)),
         field("hang_timeout_seconds", &T::hang_timeout_seconds,
               "A micro-batch, a save or another rank that takes longer ends the process; 0 = "
               "never",

@@ -108,7 +108,7 @@ void add_bench(CLI::App& program) {
   command->add_option("--seconds", options->seconds, "Time to spend on each op")
       ->check(positive_number());
   command->add_option("--threads", options->threads, "CPU threads (0: all)")
-      ->check(non_negative_number());
+      ->check(thread_number());
   add_choice(*command, "--device", options->device, kDevices,
              "Where to run; a GPU has its own limits");
   command->add_option("--json", options->json, "Write the results to this file too");
