@@ -4,8 +4,25 @@
 
 #include "base/read_file.h"
 #include "base/strict_json.h"
+#include "base/text.h"
 
 namespace ssmax::base {
+
+namespace {
+
+/// What stands where a member was expected.
+std::string found(const JsonValue& value, const JsonValue* member) {
+  if (member != nullptr) return describe(*member);
+  if (value.type != JsonValue::Type::object || value.members.empty()) return describe(value);
+  std::string keys;
+  for (const JsonMember& other : value.members) {
+    keys += (keys.empty() ? "one with " : ", ") + in_quotes(other.key, 40);
+    if (keys.size() > 200) return keys + ", ...";
+  }
+  return keys;
+}
+
+}  // namespace
 
 JsonValue parse_json_line(std::string_view text, std::string_view source, std::int64_t line,
                           ErrorKind kind) {
@@ -37,7 +54,7 @@ const std::string& string_member(const JsonValue& value, std::string_view key,
   if (member == nullptr || member->type != JsonValue::Type::string) {
     throw Error(kind, located(source, static_cast<int>(line), "",
                               "expected an object with the string \"" + std::string(key) +
-                                  "\", found " + describe(member != nullptr ? *member : value)));
+                                  "\", found " + found(value, member)));
   }
   return member->text;
 }

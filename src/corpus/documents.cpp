@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <set>
 
 #include "base/errors.h"
 #include "base/json_lines.h"
@@ -66,6 +67,15 @@ void add_folder(Inputs& inputs, const path& folder) {
   }
 }
 
+path identity(const Input& input) { return std::filesystem::weakly_canonical(input.path); }
+
+void require_distinct(const Inputs& inputs) {
+  std::set<path> seen;
+  for (const Input& input : inputs.files) {
+    if (!seen.insert(identity(input)).second) fail(input.path, "is named twice by the inputs");
+  }
+}
+
 }  // namespace
 
 Inputs find_inputs(std::span<const std::string> names) {
@@ -85,7 +95,20 @@ Inputs find_inputs(std::span<const std::string> names) {
   }
   if (inputs.files.empty()) throw Error(ErrorKind::usage, "name at least one input");
   if (inputs.bytes == 0) fail(inputs.files.front().path, "the inputs are empty");
+  require_distinct(inputs);
   return inputs;
+}
+
+void require_apart(const Inputs& train, const Inputs& validation) {
+  std::set<path> trained;
+  for (const Input& input : train.files) trained.insert(identity(input));
+  for (const Input& input : validation.files) {
+    if (trained.contains(identity(input))) {
+      fail(input.path,
+           "is among the texts for training and among those for validation; name it once, or let "
+           "the validation fraction choose");
+    }
+  }
 }
 
 PieceReader::PieceReader(std::span<const Input> inputs, std::int64_t piece_bytes)

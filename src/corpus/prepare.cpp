@@ -154,6 +154,7 @@ Manifest prepare(const Tokenizer& tokenizer, const PrepareOptions& options,
   const Inputs inputs = find_inputs(options.inputs);
   const Inputs validation_inputs =
       options.validation.empty() ? Inputs{} : find_inputs(options.validation);
+  require_apart(inputs, validation_inputs);
   const int threads = thread_count(options.threads);
 
   base::PartialFolder folder(options.out);

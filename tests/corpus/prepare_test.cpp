@@ -44,6 +44,18 @@ class PrepareTest : public testing::Test {
   PrepareOptions options_;
 };
 
+TEST_F(PrepareTest, a_file_counts_once) {
+  const auto refusal = [&] {
+    return error_of(ErrorKind::data, [&] { prepare(bytes_, options_); });
+  };
+  options_.inputs = {folder_.name("texts"), folder_.name("texts/deep/../a.txt")};
+  EXPECT_NE(refusal().find("a.txt: is named twice"), std::string::npos) << refusal();
+  options_.inputs.pop_back();
+  options_.validation = {folder_.name("texts/deep/c.md")};
+  EXPECT_NE(refusal().find("c.md: is among the texts for training"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(options_.out));
+}
+
 TEST_F(PrepareTest, end_of_text_stands_in_front_of_each_document) {
   options_.inputs = {folder_.name("lines.jsonl"), folder_.name("texts")};
   const Manifest manifest = prepare(bytes_, options_);
