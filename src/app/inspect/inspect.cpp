@@ -13,6 +13,7 @@
 #include "base/strict_json.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint_store.h"
+#include "checkpoint/lock.h"
 
 namespace ssmax::app {
 
@@ -67,6 +68,12 @@ void inspect_json(std::ostream& out, const fs::path& path) {
   print_values(out, value);
 }
 
+void inspect_line(std::ostream& out, const fs::path& path, const char* what) {
+  const std::string text = base::read_text_file(path, ErrorKind::usage, kMaxJsonBytes);
+  out << path.string() << ": " << what << ": "
+      << base::printable(text.substr(0, text.find('\n')), 200) << '\n';
+}
+
 /// Files that are known by their names, whatever they hold; false for others.
 bool inspect_by_name(std::ostream& out, const fs::path& path) {
   const std::string name = path.filename().string();
@@ -76,6 +83,12 @@ bool inspect_by_name(std::ostream& out, const fs::path& path) {
     inspect_log(out, path);
   } else if (name == "tokenizer.json") {
     inspect_tokenizer(out, path);
+  } else if (name == "merges.txt") {
+    inspect_tokenizer(out, path.has_parent_path() ? path.parent_path() : fs::path("."));
+  } else if (name == "latest" || name == checkpoint::kLockName) {
+    inspect_line(out, path,
+                 name == checkpoint::kLockName ? "the last that worked in this folder"
+                                               : "the newest checkpoint when it was written");
   } else if (name.starts_with("events.out.tfevents.")) {
     inspect_tensorboard(out, path);
   } else {
@@ -95,6 +108,9 @@ void inspect_folder(std::ostream& out, const fs::path& path) {
                                    : inspect_run(out, path);
   }
   if (fs::exists(path / "metrics.jsonl")) return inspect_run(out, path);
+  if (fs::exists(path / "tokenizer.json") || fs::exists(path / "merges.txt")) {
+    return inspect_tokenizer(out, path);
+  }
   const fs::path above = fs::absolute(path / ".").lexically_normal().parent_path().parent_path();
   if (!checkpoint::step_folders(above).empty() &&
       fs::equivalent(path, checkpoint::checkpoints_folder(above))) {
@@ -103,8 +119,8 @@ void inspect_folder(std::ostream& out, const fs::path& path) {
   throw base::Error(ErrorKind::usage,
                     path.string() +
                         ": expected manifest.json (a checkpoint, prepared data), checkpoints, "
-                        "config.json or metrics.jsonl (a run, a Hugging Face model), found none "
-                        "of them");
+                        "config.json or metrics.jsonl (a run, a Hugging Face model) or "
+                        "tokenizer.json, found none of them");
 }
 
 }  // namespace

@@ -178,6 +178,10 @@ TEST_F(InspectTest, tokenizer) {
   EXPECT_FALSE(result.error) << result.error->what();
   EXPECT_TRUE(shows(result, "byte-level BPE, 258 tokens in the vocabulary, 1 merges"));
   EXPECT_TRUE(shows(result, "257  \"hi\""));
+  tokenizer.save(run_.path() / "made");
+  for (const char* name : {"made", "made/merges.txt"}) {
+    EXPECT_TRUE(shows(inspected(run_.path() / name), "258 tokens in the vocabulary, 1 merges"));
+  }
 }
 
 TEST_F(InspectTest, token_shard) {
@@ -196,10 +200,18 @@ TEST_F(InspectTest, token_shard) {
   EXPECT_TRUE(shows(result, "as text: \"hi<|endoftext|>\""));
 }
 
+TEST_F(InspectTest, one_line_files) {
+  EXPECT_TRUE(shows(inspected(step("latest")),
+                    "the newest checkpoint when it was written: step_00000020\n"));
+  write_all(run_.path() / "run.lock", "process 7 on host since noon\n");
+  EXPECT_TRUE(shows(inspected(run_.path() / "run.lock"), ": process 7 on host since noon\n"));
+}
+
 TEST_F(InspectTest, says_what_it_cannot_show) {
   fs::create_directory(run_.path() / "empty");
+  write_all(run_.path() / "note.doc", "");
   for (const fs::path& path :
-       {run_.path() / "absent", run_.path() / "checkpoints" / "latest", run_.path() / "empty"}) {
+       {run_.path() / "absent", run_.path() / "note.doc", run_.path() / "empty"}) {
     const Inspected result = inspected(path);
     ASSERT_TRUE(result.error) << path;
     EXPECT_EQ(result.error->kind(), base::ErrorKind::usage) << result.error->what();
