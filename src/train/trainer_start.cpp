@@ -101,6 +101,12 @@ void Trainer::begin() {
       config_.name + ": " +
       summary(config_, plan_, state_->model.parameters().parameter_elements(), ranks_.size()) +
       ", run folder " + folder_.path().string());
+  if (validation_) {
+    for (const std::string& file : validation_->trained_files(config_.data)) {
+      folder_.warn("data.validation: " + file +
+                   " is in data.train too, so that its loss is of text that the run learns");
+    }
+  }
   if (is_done) {
     folder_.info(config_.name + ": nothing is left to do, the run is at step " +
                  std::to_string(step_) + " of " + std::to_string(config_.training.steps) +
