@@ -9,12 +9,6 @@
 
 namespace ssmax::app {
 
-namespace {
-
-constexpr char kTokenizerFile[] = "tokenizer.json";
-
-}  // namespace
-
 OpenModel::OpenModel(checkpoint::LoadedCheckpoint from, const std::vector<std::string>& overrides)
     : loaded(std::move(from)),
       config(train::saved_config(loaded, overrides).resolved()),
@@ -40,9 +34,9 @@ std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
     if (!shards.empty()) places.push_back(fs::path(shards.front()).parent_path());
     places.push_back(loaded.folder().parent_path().parent_path());  // RUN/checkpoints/step_N
     const auto place = std::ranges::find_if(
-        places, [](const fs::path& folder) { return fs::exists(folder / kTokenizerFile); });
+        places, [](const fs::path& folder) { return fs::exists(folder / corpus::kTokenizerFile); });
     if (place == places.end()) return std::nullopt;
-    tokenizer = corpus::Tokenizer::load(*place / kTokenizerFile);
+    tokenizer = corpus::Tokenizer::load(*place / corpus::kTokenizerFile);
   }
   if (tokenizer->vocab_size() > vocab_size) {
     throw base::Error(base::ErrorKind::data, "the tokenizer " + tokenizer->name() + " has " +
@@ -56,8 +50,13 @@ std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
 std::optional<corpus::Tokenizer> tokenizer_of(const std::string& name,
                                               const train::RunConfig& config,
                                               const checkpoint::LoadedCheckpoint& loaded) {
-  return find_tokenizer(name.empty() ? config.data.tokenizer : name, config.data.train,
-                        config.model.vocab_size, loaded);
+  // The config's is a path from where the run was started; the run's folder has the same.
+  std::string named = name;
+  if (name.empty() &&
+      (config.data.tokenizer == "bytes" || std::filesystem::exists(config.data.tokenizer))) {
+    named = config.data.tokenizer;
+  }
+  return find_tokenizer(named, config.data.train, config.model.vocab_size, loaded);
 }
 
 corpus::Tokenizer need_tokenizer(const std::string& name, const OpenModel& open) {

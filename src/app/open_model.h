@@ -25,7 +25,7 @@ struct OpenModel {
 };
 
 /// `name` as for Tokenizer::named; empty: tokenizer.json beside the first of `shards`, else the one
-/// in the folder of the checkpoint's run, where an import puts it; nothing when there is none.
+/// in the folder of the checkpoint's run; nothing when there is none.
 /// Error(data) when its vocabulary is larger than the model's, `vocab_size`.
 std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
                                                 const std::vector<std::string>& shards,

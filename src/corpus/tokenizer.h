@@ -32,6 +32,8 @@ struct Vocabulary {
   std::int32_t end_of_text = 0;  // one of `special`
 };
 
+/// The name of the file beside shards and in a run's folder.
+inline constexpr char kTokenizerFile[] = "tokenizer.json";
 inline constexpr std::string_view kEndOfText = "<|endoftext|>";
 
 /// What encoding does with the text of a special token in its input.

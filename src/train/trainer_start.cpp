@@ -7,6 +7,7 @@
 #include "checkpoint/load.h"
 #include "checkpoint/match.h"
 #include "comm/agreement.h"
+#include "corpus/tokenizer.h"
 #include "train/trainer.h"
 
 /// How a run begins, goes on from a checkpoint and goes back to one.
@@ -64,6 +65,30 @@ std::string summary(const RunConfig& config, const MemoryPlan& plan, std::int64_
          (ranks > 1 ? " for rank 0" : "");
 }
 
+/// The tokenizer of the data, so that the run's folder alone is enough to read what the model
+/// writes.
+void keep_tokenizer(const RunFolder& folder, const RunConfig& config) {
+  namespace fs = std::filesystem;
+  std::string name = config.data.tokenizer;
+  if (name.empty()) {
+    const fs::path beside = fs::path(corpus::expand_globs(config.data.train).front())
+                                .replace_filename(corpus::kTokenizerFile);
+    if (!fs::exists(beside)) return;
+    name = beside.string();
+  }
+  try {
+    const corpus::Tokenizer tokenizer = corpus::Tokenizer::named(name);
+    const fs::path file = folder.path() / corpus::kTokenizerFile;
+    if (tokenizer.vocab_size() > config.model.vocab_size) return;
+    if (!fs::exists(file)) return tokenizer.write_json(file);
+    if (corpus::Tokenizer::load(file).hash() == tokenizer.hash()) return;
+    folder.warn(file.string() + " stays, the data is of another tokenizer: " + name);
+  } catch (const base::Error& error) {
+    if (error.kind() != base::ErrorKind::data) throw;
+    folder.warn("no tokenizer is kept in the run's folder: " + std::string(error.what()));
+  }
+}
+
 base::JsonValue count_of(std::size_t tensors) {
   return base::JsonValue::of(static_cast<std::int64_t>(tensors));
 }
@@ -92,6 +117,7 @@ void Trainer::begin() {
     const std::filesystem::path file = folder_.path() / "config.json";
     if (!folder_.is_open() || (is_done && std::filesystem::exists(file))) return;
     base::write_file_atomically(file, base::config_text(config_));
+    keep_tokenizer(folder_, config_);
   });
   state_->model.parameters().refresh_compute(stream_);
   if (const std::string text = device_text(config_, seating_.place.device); !text.empty()) {

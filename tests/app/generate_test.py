@@ -59,6 +59,10 @@ def main():
         make(program, folder, "prepare", "text.txt", "--out", "data")
         make(program, folder, "train", "small.json", "--out", "run")
         failures += written(program, folder, "run")
+        # The run's folder alone is enough, wherever it went.
+        (folder / "data").rename(folder / "data_elsewhere")
+        failures += written(program, folder, "run")
+        (folder / "data_elsewhere").rename(folder / "data")
         make(program, folder, "export", "run", "--out", "exported")
         make(program, folder, "import", "exported", "--out", "imported")
         failures += written(program, folder, "imported")  # by the tokenizer in the run's folder
@@ -66,6 +70,8 @@ def main():
         make(program, folder, "train", "small.json", "--out", "tuned", "--data.kind=supervised",
              "--data.train=examples.jsonl", "--data.tokenizer=bytes", "--start.checkpoint=run")
         failures += written(program, folder, "tuned")
+        (folder / "elsewhere").mkdir()
+        failures += written(program, folder / "elsewhere", "../tuned")
         make(program, folder, "export", "tuned", "--out", "exported_tuned")
         if not (folder / "exported_tuned" / "tokenizer.json").exists():
             failures.append("the export of a fine-tuned model has no tokenizer")
