@@ -9,6 +9,7 @@
 #include "app/exit_code.h"
 #include "base/format.h"
 #include "base/log.h"
+#include "checkpoint/checkpoint_store.h"
 #include "comm/agreement.h"
 #include "comm/launch.h"
 #include "device/core_watch.h"
@@ -101,6 +102,11 @@ void train_on(comm::Communicator& ranks, const comm::Launch& launch, const CLI::
     });
     return;
   }
+  comm::together(ranks, [&] {
+    if (ranks.is_root() && checkpoint::step_folders(folder).empty()) {
+      train::require_no_other_config(folder);
+    }
+  });
   const train::StopSignals signals(exit_code(base::ErrorKind::stopped));
   const device::CoreWatch cores;
   // A thread that hangs cannot be unwound, so the process ends here.

@@ -5,6 +5,7 @@
 #include "base/durable_file.h"
 #include "base/log.h"
 #include "checkpoint/lock.h"
+#include "train/run_folder.h"
 
 namespace ssmax::app {
 
@@ -24,6 +25,7 @@ std::string name_of_run(const std::filesystem::path& folder) {
 checkpoint::SaveReport write_run(const std::filesystem::path& folder,
                                  const train::RunConfig& config, checkpoint::Manifest manifest,
                                  const std::vector<checkpoint::TensorFile>& files) {
+  train::require_no_other_config(folder);
   const checkpoint::RunLock lock(folder);
   const checkpoint::CheckpointStore store(folder, config.checkpoint.keep);
   warn(store.prepare(checkpoint::estimated_bytes(files)));

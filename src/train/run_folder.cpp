@@ -2,7 +2,24 @@
 
 #include <utility>
 
+#include "base/config.h"
+#include "train/run_config.h"
+
 namespace ssmax::train {
+
+void require_no_other_config(const std::filesystem::path& folder) {
+  const std::filesystem::path file = folder / "config.json";
+  if (!std::filesystem::exists(file)) return;
+  try {
+    base::load_config<RunConfig>(file, {});
+  } catch (const base::Error& error) {
+    if (error.kind() != base::ErrorKind::usage) throw;
+    throw base::Error(base::ErrorKind::usage, file.string() +
+                                                  " is no config of a run, which would take its "
+                                                  "place; choose another folder (" +
+                                                  error.what() + ")");
+  }
+}
 
 RunFolder::RunFolder(std::filesystem::path path, bool is_root)
     : path_(std::move(path)), is_root_(is_root) {}

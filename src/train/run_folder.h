@@ -13,6 +13,10 @@
 
 namespace ssmax::train {
 
+/// Error(usage) when `folder` holds a config.json of something else than a run, such as a Hugging
+/// Face model, which a run would replace.
+void require_no_other_config(const std::filesystem::path& folder);
+
 /// What rank 0 has open in a run's folder: the lock, log.txt, metrics.jsonl and TensorBoard's
 /// events. Other ranks have nothing open there, and what they are told to write is not written.
 class RunFolder {

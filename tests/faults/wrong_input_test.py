@@ -35,6 +35,16 @@ CASES = [
     ("generate run --tokens -1", USAGE, ["--tokens: must be above 0, found -1"]),
     ("generate run --top-k -1", USAGE, ["--top-k: must be at least 0, found -1"]),
     ("generate run --seed -1", USAGE, ["--seed: must be at least 0, found -1"]),
+    ("generate run --top-p nan", USAGE, ["--top-p: must be 0 to 1, found nan"]),
+    ("generate run --tokens 99999999999999999999", USAGE, ["--tokens: is too large"]),
+    ("export run --out hf --temperature nan", USAGE, ["must be 1 to 1000000000, found nan"]),
+    ("prepare text --out new --threads 5000", USAGE, ["--threads: must be 0 to 4096, found 5000"]),
+    ("train small.json --out new --training.threads=1000000", USAGE,
+     ["training.threads", "must be at most 4096"]),
+    ("train small.json --out new --model.num_hidden_layers=9223372036854775807", USAGE,
+     ["model.num_hidden_layers", "must be at most 10000"]),
+    ("train small.json --out new --training.batch_sequences=9223372036854775807"
+     " --training.micro_batch_sequences=9223372036854775807", USAGE, ["does not fit 64 bits"]),
     ("bench swiglu --seconds 0", USAGE, ["--seconds: must be above 0, found 0"]),
     ("evaluate run needle --haystack text --contexts abc", USAGE, ["must be above 0, found abc"]),
     ("train small.json --training.steps 4", USAGE, ["here --training.steps=VALUE"]),
@@ -51,11 +61,18 @@ CASES = [
     ("train small.json --out new --data.train=data", DATA, ["data.train", "data is a folder"]),
     ("train small.json --out new --model.vocab_size=200", DATA,
      ["vocabulary of 257 tokens", "the model has 200", "model.vocab_size"]),
+    ("prepare text text/a.txt --out fresh", DATA, ["text/a.txt: is named twice"]),
+    ("prepare text --validation text/a.txt --out fresh", DATA, ["text/a.txt", "name it once"]),
+    ("prepare keys.jsonl --out fresh", DATA,
+     ['keys.jsonl:1: expected an object with the string "text", found one with "txt", "id"']),
     ("prepare text/a.txt --out text/a.txt/data", DISK, ["Not a directory"]),
     # Models that are there already
     ("swap run --out run --model.normalizer.kind=ssmax", USAGE,
      ["run holds checkpoints already (step_00000002)"]),
     ("import exported --out run", USAGE, ["run holds checkpoints already"]),
+    ("train small.json --out exported", USAGE, ["exported/config.json is no config of a run"]),
+    ("swap run --out exported", USAGE, ["exported/config.json is no config of a run"]),
+    ("prepare-needle text/a.txt --out text/a.txt", USAGE, ["text/a.txt exists"]),
     ("train small.json --out run --model.normalizer.kind=ssmax"
      ' --start.allow_change=["model.normalizer"] --start.checkpoint=run', CHECKPOINT,
      ["model.normalizer.kind", "use another run folder"]),
@@ -121,6 +138,7 @@ class Test:
         self.make("train", "small.json", "--out", "run")
         self.make("export", "run", "--out", "exported")
         write_shard(self.folder / "large.bin", [300] * 40)
+        (self.folder / "keys.jsonl").write_text('{"txt": "a", "id": 1}\n')
         before = self.files()
         for command, code, words in CASES:
             self.expect(command, self.run(*command.split()), code, words)
@@ -140,6 +158,13 @@ class Test:
                              preexec_fn=self.limit_file_size),
                     DISK, ["without its last checkpoint", "File too large"])
         self.spoilt()
+        self.overlapping()
+
+    def overlapping(self):
+        result = self.run("train", "small.json", "--out", "overlapping", "--data.train=data/*.bin")
+        words = "data/val_000000.bin is in data.train too"
+        if result.returncode != 0 or words not in result.stderr:
+            self.failures.append(f"train on data/*.bin: expected `{words}` in\n{result.stderr}")
 
     def spoilt(self):
         """What ended a run stands in its log too."""
