@@ -74,6 +74,17 @@ Loader::Loader(const LoaderOptions& options) : options_(options) {
         options_.end_of_text = source.end_of_text();
       },
       *source_);
+  const bool by_documents = options_.document_mask || options_.kind == DataKind::documents;
+  if (by_documents && options_.end_of_text >= options_.vocab_size) {
+    throw Error(ErrorKind::data,
+                files.front().string() +
+                    ": no document begins in it: expected the end-of-text token in front of each, "
+                    "whose id, " +
+                    std::to_string(options_.end_of_text) + ", is not below the vocabulary size " +
+                    std::to_string(options_.vocab_size) +
+                    "; a manifest.json beside the shards names another, as `ssmax prepare` writes "
+                    "it");
+  }
   const std::int64_t batch = options_.least_samples > 0
                                  ? options_.least_samples
                                  : base::checked_product(options_.batch_sequences, options_.ranks);

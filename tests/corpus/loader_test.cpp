@@ -155,6 +155,9 @@ TEST_F(LoaderTest, document_mask_gives_the_start_of_each_document) {
 
 TEST_F(LoaderTest, the_end_of_text_comes_from_the_manifest_or_the_format) {
   options_.document_mask = true;
+  expect_contains(error_of(ErrorKind::data, [&] { Loader{options_}; }),
+                  "whose id, 50256, is not below the vocabulary size 1000");
+  options_.vocab_size = 50257;
   EXPECT_EQ(Loader(options_).end_of_text(), 50256);
   Manifest manifest;
   manifest.end_of_text = 256;
