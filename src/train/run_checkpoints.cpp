@@ -84,11 +84,9 @@ void RunCheckpoints::report() { report(saver_.poll()); }
 
 void RunCheckpoints::wait() { report(saver_.wait()); }
 
-void RunCheckpoints::finish(std::int64_t step) {
+void RunCheckpoints::finish() {
   std::vector<checkpoint::SaveOutcome> outcomes = saver_.wait();
-  if (outcomes.empty() || !outcomes.back().error || outcomes.back().step != step) {
-    return report(outcomes);
-  }
+  if (outcomes.empty() || !outcomes.back().error) return report(outcomes);
   const base::Error error = *outcomes.back().error;
   outcomes.pop_back();
   report(outcomes);

@@ -45,8 +45,8 @@ class RunCheckpoints {
   void report();
   /// The same once the save in flight has ended.
   void wait();
-  /// wait() for the last one, of `step`, which must be on the disk: SharedError when it is not.
-  void finish(std::int64_t step);
+  /// wait() for the last one, which must be on the disk: SharedError when it is not.
+  void finish();
 
  private:
   std::optional<checkpoint::LoadedCheckpoint> open_on_all(

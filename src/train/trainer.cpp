@@ -284,7 +284,7 @@ void Trainer::validate_when_due(Watchdog& watchdog) {
 }
 
 void Trainer::finish(Watchdog& watchdog) {
-  checkpoints_.finish(step_);
+  checkpoints_.finish();
   validate_when_due(watchdog);
   folder_.write(MetricsEvent::end, step_);
   folder_.sync();
@@ -293,7 +293,7 @@ void Trainer::finish(Watchdog& watchdog) {
 
 void Trainer::stop(int signal) {
   save();
-  checkpoints_.finish(step_);
+  checkpoints_.finish();
   folder_.sync();
   throw comm::SharedError(base::ErrorKind::stopped,
                           "stopped at step " + std::to_string(step_) + " by signal " +

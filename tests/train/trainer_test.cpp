@@ -124,6 +124,9 @@ TEST_F(TrainerTest, MicroBatchesStayAsTheyWereAtAResume) {
   run(config({"--training.micro_batch_sequences=4"}), "resumed");
   EXPECT_NE(read_all(folder("resumed") / "log.txt").find("micro-batches had 2 sequences"),
             std::string::npos);
+  const RunConfig larger =
+      config({"--training.batch_sequences=6", "--training.micro_batch_sequences=0"});
+  EXPECT_EQ(choose_micro_batch(larger, place_alone(larger), 4).micro_batch, 6);
 }
 
 TEST_F(TrainerTest, ValidationIsOfTheSameSequencesWhateverTheMicroBatch) {
@@ -445,7 +448,8 @@ TEST_F(TrainerTest, ACheckpointWithoutAPastIsGoneOnFrom) {
             std::string::npos);
 }
 
-TEST_F(TrainerTest, LearnedPositionsReachTheLastToken) {
+TEST_F(TrainerTest, SizesThatDoNotFitAreRefused) {
+  EXPECT_THROW(config({"--training.micro_batch_sequences=3"}), base::Error);
   const auto learned = [&](const char* positions) {
     return config({"--model.position.kind=learned", positions});
   };
@@ -542,18 +546,24 @@ TEST_F(StrangeBatches, AreJudgedTheSameAfterAResume) {
                             checkpoint::step_folder_name(step))
         .manifest();
   };
-  const auto until = [&](const char* steps) {
-    return config({8, 9}, {"--checkpoint.every_steps=6", "--spike_guard.max_skips=2",
-                           "--schedule.kind=constant", std::string("--training.steps=") + steps});
+  const auto until = [&](const char* steps, const char* every) {
+    return config({8, 9}, {std::string("--checkpoint.every_steps=") + every,
+                           std::string("--training.steps=") + steps, "--spike_guard.max_skips=2",
+                           "--schedule.kind=constant"});
   };
-  for (const char* steps : {"6", "8"}) run(until(steps), "run");
+  for (const char* steps : {"6", "8"}) run(until(steps, "6"), "run");
   // Of the steps 6, 7, 8.
   EXPECT_EQ(manifest(8).recent_losses[0], manifest(6).recent_losses[2]);
   EXPECT_EQ(manifest(8).recent_norms[0], manifest(6).recent_norms[2]);
-  // The second refused step comes after the first was saved, as the last one of a shorter run.
-  for (const char* steps : {"9", "11"}) run(until(steps), "run");
-  EXPECT_NE(read_all(folder("run") / "log.txt").find("step_00000008 after 2 refused steps"),
-            std::string::npos);
+  // The second refused step comes after the first was saved, as the last one of a shorter run,
+  // which is gone back to only where there is no other.
+  const auto goes_back_to = [&](const std::string& name, const char* every, const char* step) {
+    for (const char* steps : {"9", "11"}) run(until(steps, every), name);
+    EXPECT_NE(read_all(folder(name) / "log.txt").find(step + std::string(" after 2 refused steps")),
+              std::string::npos);
+  };
+  goes_back_to("run", "6", "step_00000008");
+  goes_back_to("alone", "50", "step_00000009");
 
   // A run goes back once, whether it was interrupted since or not.
   const RunConfig twice =

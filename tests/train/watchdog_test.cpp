@@ -1,6 +1,9 @@
 #include "train/watchdog.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <future>
@@ -63,6 +66,24 @@ TEST(Watchdog, TheOuterSectionComesBack) {
   }
   ASSERT_TRUE(watched.fires_within(milliseconds(10'000)));
   EXPECT_NE(watched.found.get().find("in section step"), std::string::npos);
+}
+
+TEST(Watchdog, AProcessThatWasStoppedIsNotBlamed) {
+  const pid_t child = fork();
+  if (child == 0) {
+    Watchdog watchdog(
+        0, [](const base::Error&) { _exit(1); }, 0.005);
+    const Watchdog::Section section(watchdog, "training", 0.4);
+    raise(SIGSTOP);
+    std::this_thread::sleep_for(milliseconds(30));  // a few ticks
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(child, &status, WUNTRACED);
+  std::this_thread::sleep_for(milliseconds(600));
+  kill(child, SIGCONT);
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
 }
 
 }  // namespace
