@@ -38,7 +38,7 @@ Seating find_seats(const RunConfig& config, comm::Communicator& ranks) {
   const comm::LocalRank local = comm::local_rank(ranks);
   place.local_ranks = local.count;
   comm::together(ranks, [&] { place.device = config.compute_device(local.index); });
-  const bool on_gpu = place.device.kind == device::DeviceKind::cuda;
+  const bool on_gpu = place.is_on_gpu();
   comm::require_same(ranks, "where ranks compute (training.device)", on_gpu ? "a GPU" : "the CPU");
   seating.seats = comm::gather_seats(ranks, place.device, config.parallel.transport);
   place.device_ranks = static_cast<int>(comm::ranks_at(seating.seats, place.rank).size());
@@ -60,7 +60,7 @@ std::unique_ptr<comm::Communicator> open_channel(const RunConfig& config, const 
                                                  comm::Communicator& ranks) {
   const comm::Transport wanted = config.parallel.transport;
   if (ranks.size() == 1 && wanted != comm::Transport::nccl) return nullptr;
-  const bool on_gpu = seating.place.device.kind == device::DeviceKind::cuda;
+  const bool on_gpu = seating.place.is_on_gpu();
   if (!on_gpu && wanted != comm::Transport::nccl) return ranks.duplicate();
   const comm::TransportChoice choice =
       comm::alike([&] { return comm::choose_transport(seating.seats, wanted); });

@@ -16,6 +16,8 @@ struct Place {
   int local_ranks = 1;  ///< on this machine, that share its memory
   device::Device device;
   int device_ranks = 1;  ///< of them on this GPU, that share its memory
+
+  bool is_on_gpu() const { return device.kind == device::DeviceKind::cuda; }
 };
 
 /// Of a rank alone: on the device of the config.

@@ -42,13 +42,20 @@ std::optional<checkpoint::LoadedCheckpoint> RunCheckpoints::newest_accepted() {
   });
 }
 
-std::int64_t RunCheckpoints::micro_batch() {
+std::int64_t RunCheckpoints::micro_batch(const RunConfig& config, const Place& place) {
   double sequences = 0.0;
   comm::together(ranks_, [&] {
     if (!ranks_.is_root()) return;
     try {
       const auto newest = checkpoint::load_newest(folder_.path(), checkpoint::Verify::nothing);
-      if (newest) sequences = static_cast<double>(newest->manifest().integer(kMicroBatch, 0));
+      if (!newest) return;
+      const checkpoint::Manifest& manifest = newest->manifest();
+      const RunConfig saved = saved_config(*newest);
+      const bool same = manifest.world_size == place.ranks &&
+                        manifest.integer(kOnGpu, 0) == std::int64_t{place.is_on_gpu()} &&
+                        saved.training.batch_sequences == config.training.batch_sequences &&
+                        saved.data.sequence_length == config.data.sequence_length;
+      if (same) sequences = static_cast<double>(manifest.integer(kMicroBatch, 0));
     } catch (const base::Error& error) {
       // The folder is not locked yet; who resumes from it finds out what is wrong.
       if (error.kind() != base::ErrorKind::checkpoint) throw;

@@ -9,6 +9,7 @@
 #include "checkpoint/background_saver.h"
 #include "checkpoint/load.h"
 #include "comm/communicator.h"
+#include "train/place.h"
 #include "train/run_folder.h"
 
 namespace ssmax::train {
@@ -16,6 +17,7 @@ namespace ssmax::train {
 // Keys of a manifest's state.
 inline constexpr char kSkips[] = "spike_guard.skips";
 inline constexpr char kMicroBatch[] = "micro_batch_sequences";
+inline constexpr char kOnGpu[] = "on_gpu";
 
 /// The checkpoints of a run: found at its start, written in the background, told in its log. Every
 /// call but report() and wait() is collective.
@@ -34,8 +36,9 @@ class RunCheckpoints {
   std::optional<checkpoint::LoadedCheckpoint> newest();
   /// The newest that was not written between refused steps, whose weights those steps refuse.
   std::optional<checkpoint::LoadedCheckpoint> newest_accepted();
-  /// Sequences of a micro-batch when the newest was written; 0 = there is none, or it does not say.
-  std::int64_t micro_batch();
+  /// Sequences of a micro-batch when the newest was written, in a run as this one: as many ranks, a
+  /// GPU or none, the same batch and length. 0 = there is none, or it does not say.
+  std::int64_t micro_batch(const RunConfig& config, const Place& place);
   /// The same of one that a user names, see checkpoint::load; nothing when `path` is empty.
   std::optional<checkpoint::LoadedCheckpoint> load(const std::string& path);
 

@@ -187,7 +187,7 @@ void Trainer::resume(const checkpoint::LoadedCheckpoint& loaded) {
                  ": the same batches, and the same numbers up to the order of additions");
   }
   const std::int64_t micro_batch = loaded.manifest().integer(kMicroBatch, plan_.micro_batch);
-  if (micro_batch != plan_.micro_batch) {
+  if (micro_batch != plan_.micro_batch && loaded.manifest().world_size == ranks_.size()) {
     folder_.warn("micro-batches had " + std::to_string(micro_batch) +
                  " sequences when the checkpoint was written, now they have " +
                  std::to_string(plan_.micro_batch) +
@@ -258,6 +258,7 @@ checkpoint::Manifest Trainer::manifest() const {
   manifest.state[kSkips] = guard_.state().skips;
   manifest.state[kRolledBack] = std::int64_t{guard_.state().rolled_back};
   manifest.state[kMicroBatch] = plan_.micro_batch;
+  manifest.state[kOnGpu] = std::int64_t{seating_.place.is_on_gpu()};
   checkpoint::add_step_counts(manifest, state_->model.parameters(),
                               state_->optimizer.step_counts());
   return manifest;

@@ -51,18 +51,16 @@ std::int64_t snapshot_bytes(const TrainingState& state) {
   return checkpoint::BackgroundSaver::snapshot_bytes(state.checkpoint_files());
 }
 
-bool is_on_gpu(const Place& place) { return place.device.kind == device::DeviceKind::cuda; }
-
 /// This rank's part of what is free.
 std::int64_t available_bytes(const Place& place) {
   return device::available_bytes(place.device) /
-         (is_on_gpu(place) ? place.device_ranks : place.local_ranks);
+         (place.is_on_gpu() ? place.device_ranks : place.local_ranks);
 }
 
 /// What a micro-batch that is chosen here may take of it.
 std::int64_t usable_bytes(const Place& place) {
   const std::int64_t available = available_bytes(place);
-  if (is_on_gpu(place)) return std::max<std::int64_t>(0, available - kGpuReserve);
+  if (place.is_on_gpu()) return std::max<std::int64_t>(0, available - kGpuReserve);
   return static_cast<std::int64_t>(kUsableShare * static_cast<double>(available));
 }
 
@@ -121,7 +119,7 @@ MemoryPlan fitting_plan(const RunConfig& config, std::int64_t micro_batch, const
   throw base::Error(base::ErrorKind::device,
                     "out of memory: training.micro_batch_sequences=" + std::to_string(micro_batch) +
                         " needs " + base::format_bytes(plan.bytes()) + ", " +
-                        (is_on_gpu(place) ? "the GPU has " : "free are ") +
+                        (place.is_on_gpu() ? "the GPU has " : "free are ") +
                         base::format_bytes(available) +
                         "; lower it, leave it out for the largest that fits, or " + advice(config));
 }
@@ -212,7 +210,7 @@ MemoryPlan plan_memory(const RunConfig& config, std::int64_t micro_batch, const 
   MemoryPlan plan;
   plan.micro_batch = micro_batch;
   plan.allocations = arena.report();
-  if (is_on_gpu(place)) {
+  if (place.is_on_gpu()) {
     add_gpu_parts(plan, state, config, place);
     return plan;
   }
@@ -255,7 +253,7 @@ MemoryPlan choose_micro_batch(const RunConfig& config, const Place& place, std::
   }
   const std::int64_t usable = usable_bytes(place);
   const std::int64_t most =
-      std::clamp((is_on_gpu(place) ? kEnoughRowsOnGpu : kEnoughRows) / config.data.sequence_length,
+      std::clamp((place.is_on_gpu() ? kEnoughRowsOnGpu : kEnoughRows) / config.data.sequence_length,
                  std::int64_t{1}, batch);
   for (std::int64_t micro_batch = most; micro_batch >= 1; --micro_batch) {
     if (batch % micro_batch != 0) continue;

@@ -120,6 +120,11 @@ TEST_F(TrainerTest, MicroBatchesStayAsTheyWereAtAResume) {
   EXPECT_EQ(tensors("resumed", 12), tensors("straight", 12));
   EXPECT_EQ(metrics("resumed"), metrics("straight"));
 
+  // Another batch has other sums anyway.
+  cut_after("resumed", 6);
+  run(config({"--training.micro_batch_sequences=0", "--training.batch_sequences=8"}), "resumed");
+  EXPECT_EQ(checkpoint::load(folder("resumed")).manifest().integer("micro_batch_sequences"), 8);
+
   cut_after("resumed", 6);
   run(config({"--training.micro_batch_sequences=4"}), "resumed");
   EXPECT_NE(read_all(folder("resumed") / "log.txt").find("micro-batches had 2 sequences"),
