@@ -100,8 +100,8 @@ void LoadedCheckpoint::open_file(const fs::path& path) {
       tensors_.push_back(std::move(whole));
     } else {
       const TensorInfo& whole = tensors_[logical.index];
-      const bool both = fragment && logical.places.front().tensor.shape != whole.shape;
-      if (!both || fragment->shape != whole.shape || tensor.dtype != whole.dtype) {
+      const std::vector<std::int64_t>& shape = fragment ? fragment->shape : tensor.shape;
+      if (shape != whole.shape || tensor.dtype != whole.dtype) {
         fail(path.string() + ": tensor " + base::in_quotes(tensor.name) +
              " is in another file of the checkpoint too, and they are not fragments of one tensor");
       }

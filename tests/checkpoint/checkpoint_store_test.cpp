@@ -1,5 +1,6 @@
 #include "checkpoint/checkpoint_store.h"
 
+#include <cerrno>
 #include <limits>
 
 #include "base/durable_file.h"
@@ -104,10 +105,29 @@ TEST_F(CheckpointStoreTest, prepare_refuses_a_disk_that_is_too_small) {
   }
 }
 
+TEST_F(CheckpointStoreTest, prepare_needs_room_for_one_more_than_is_kept) {
+  const std::int64_t bytes = base::free_bytes(run_.path()) / 5 * 2;  // 3 of them do not fit, 2 do
+  EXPECT_NE(error_of(base::ErrorKind::disk, [&] { store_.prepare(bytes); }), "");
+  // The room of those that are there counts: they go before the disk is full.
+  const fs::path old = store_.folder() / "step_00000001";
+  fs::create_directories(old);
+  write_all(old / kModelFile, "");
+  fs::resize_file(old / kModelFile, static_cast<std::uintmax_t>(bytes));  // sparse
+  store_.prepare(bytes);
+}
+
 TEST_F(CheckpointStoreTest, prepare_refuses_a_folder_that_cannot_be_written) {
+  base::set_disk_fault_hook([](base::DiskCall call, const fs::path&) {
+    return call == base::DiskCall::write ? base::DiskFault{.error = EIO} : base::DiskFault{};
+  });
+  EXPECT_NE(error_of(base::ErrorKind::disk, [&] { store_.prepare(0); }), "");
+  base::set_disk_fault_hook({});
+  fs::remove_all(run_.path() / "checkpoints");
   write_all(run_.path() / "checkpoints", "a file where the folder should be");
   const std::string error = error_of(base::ErrorKind::disk, [&] { store_.prepare(0); });
   EXPECT_NE(error.find((run_.path() / "checkpoints").string()), std::string::npos) << error;
+  // Nor can anybody say that there is no checkpoint.
+  EXPECT_NE(error_of(base::ErrorKind::disk, [&] { load_newest(run_.path()); }), "");
 }
 
 TEST_F(CheckpointStoreTest, keep_below_two_is_refused) {
@@ -128,6 +148,21 @@ TEST_F(CheckpointStoreTest, a_failed_removal_is_a_warning) {
   ASSERT_EQ(report.warnings.size(), 1U);
   EXPECT_NE(report.warnings[0].find("step_00000010"), std::string::npos) << report.warnings[0];
   expect_holds(load(run_.path()), tiny_);
+}
+
+TEST_F(CheckpointStoreTest, old_ones_stay_while_the_new_one_may_be_lost) {
+  store_.prepare(0);
+  store_.save(tiny_.manifest(10), tiny_.files());
+  store_.save(tiny_.manifest(20), tiny_.files());
+  base::set_disk_fault_hook([&](base::DiskCall call, const fs::path& path) {
+    const bool names = call == base::DiskCall::sync_folder && path == store_.folder();
+    return names ? base::DiskFault{.error = EIO} : base::DiskFault{};
+  });
+  const SaveReport report = store_.save(tiny_.manifest(30), tiny_.files());
+  base::set_disk_fault_hook({});
+  ASSERT_EQ(report.warnings.size(), 1U);
+  EXPECT_NE(report.warnings[0].find("old checkpoints stay"), std::string::npos);
+  EXPECT_EQ(step_folders(run_.path()).size(), 3U);
 }
 
 TEST(StepFolderName, there_and_back) {

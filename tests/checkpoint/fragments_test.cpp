@@ -89,6 +89,21 @@ TEST_F(FragmentsTest, that_overlap_or_leave_a_gap_or_disagree_are_refused) {
   }
 }
 
+TEST_F(FragmentsTest, of_another_dtype_or_beside_the_whole_are_refused) {
+  const std::vector<double> doubles(24);
+  const device::ConstTensor all = device::view(values_.data(), {24});
+  const NamedTensor whole{"moment", device::view(std::as_const(values_).data(), {4, 6}), {}};
+  const NamedTensor front{"moment", all.rows(0, 7), Fragment{{4, 6}, 0}};
+  const NamedTensor wide{"moment", device::view(doubles.data(), {24}).rows(7, 17),
+                         Fragment{{4, 6}, 7}};
+  for (const auto& [first, second] :
+       {std::pair(front, wide), std::pair(front, whole), std::pair(whole, whole)}) {
+    store_.prepare(0);
+    store_.save({}, {{"a.safetensors", {first}}, {"b.safetensors", {second}}});
+    EXPECT_NE(checkpoint_error([&] { load(run_.path()); }).find("moment"), std::string::npos);
+  }
+}
+
 /// The hash keeps accidents away; who writes such a file means it.
 TEST_F(FragmentsTest, with_senseless_metadata_are_refused) {
   const device::ConstTensor tensor = device::view(values_.data(), {24});

@@ -191,6 +191,11 @@ TEST(AdamwOptimizer, ANormThatIsNotFiniteChangesNothing) {
       EXPECT_FALSE(fixture.optimizer.read(fixture.stream).finite);
       EXPECT_EQ(snapshot(), before);
       EXPECT_EQ(fixture.optimizer.step_counts()[0], 1);
+      fixture.optimizer.measure(fixture.stream);
+      EXPECT_FALSE(fixture.optimizer.read(fixture.stream).finite);
+      fixture.optimizer.update(fixture.stream, 1e-2);
+      EXPECT_EQ(snapshot(), before);
+      EXPECT_EQ(fixture.optimizer.step_counts()[0], 1);
       fixture.draw_gradients<float>(2);
       fixture.optimizer.step(fixture.stream, 1e-2);
       EXPECT_TRUE(fixture.optimizer.read(fixture.stream).finite);

@@ -65,6 +65,7 @@ TEST(SpikeGuard, AsksForOneRollBackThenGivesUp) {
   EXPECT_EQ(guard.judge(kNan, 1.0), Verdict::skip);
   EXPECT_EQ(guard.judge(kNan, 1.0), Verdict::skip);
   EXPECT_EQ(guard.judge(kNan, 1.0), Verdict::roll_back);
+  EXPECT_EQ(guard.state().skips, 0);
   guard.restore(saved);  // what loading the checkpoint does
   EXPECT_EQ(guard.judge(3.0, 1.0), Verdict::accept);
   EXPECT_EQ(guard.judge(kNan, 1.0), Verdict::skip);
