@@ -107,9 +107,7 @@ void RunCheckpoints::finish() {
 void RunCheckpoints::report(const std::vector<checkpoint::SaveOutcome>& outcomes) const {
   for (const checkpoint::SaveOutcome& outcome : outcomes) {
     if (outcome.error) {
-      folder_.log(base::LogLevel::error,
-                  "checkpoint of step " + std::to_string(outcome.step) +
-                      " was not written, the one before stays: " + outcome.error->what());
+      folder_.log(base::LogLevel::error, outcome.error->what());
       continue;
     }
     folder_.warn(outcome.report->warnings);

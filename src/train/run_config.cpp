@@ -102,7 +102,8 @@ RunConfig RunConfig::with_epochs(std::int64_t samples) const {
   const double steps_per_epoch =
       static_cast<double>(samples) / static_cast<double>(training.batch_sequences);
   const auto steps_of = [&](double epochs) {
-    return std::max<std::int64_t>(1, std::llround(epochs * steps_per_epoch));
+    constexpr double kMost = 0x1p62;  // beyond all that ends
+    return std::max<std::int64_t>(1, std::llround(std::min(epochs * steps_per_epoch, kMost)));
   };
   RunConfig result = *this;
   if (training.epochs > 0) result.training.steps = steps_of(training.epochs);

@@ -600,6 +600,8 @@ TEST_F(TrainerTest, ExamplesAreLearnedByTheEpoch) {
     const RunConfig counted = chosen.with_epochs(8);
     EXPECT_EQ(counted.training.steps, 6);
     EXPECT_EQ(counted.schedule.warmup_steps, 2);
+    EXPECT_EQ(config({"--training.epochs=1e300"}).with_epochs(8).training.steps,
+              std::int64_t{1} << 62);
     EXPECT_EQ(chosen.with_epochs(9).training.steps, 7);  // of 6.75
     EXPECT_EQ(chosen.with_epochs(1).schedule.warmup_steps, 1);
     run(chosen, micro);
