@@ -69,11 +69,13 @@ void add_folder(Inputs& inputs, const path& folder) {
 
 path identity(const Input& input) { return std::filesystem::weakly_canonical(input.path); }
 
-void require_distinct(const Inputs& inputs) {
+/// Whoever names a folder and a file of it, or finds one behind two links, means its text once.
+void drop_repeats(Inputs& inputs) {
   std::set<path> seen;
-  for (const Input& input : inputs.files) {
-    if (!seen.insert(identity(input)).second) fail(input.path, "is named twice by the inputs");
-  }
+  std::erase_if(inputs.files,
+                [&](const Input& input) { return !seen.insert(identity(input)).second; });
+  inputs.bytes = 0;
+  for (const Input& input : inputs.files) inputs.bytes += input.bytes;
 }
 
 }  // namespace
@@ -95,7 +97,7 @@ Inputs find_inputs(std::span<const std::string> names) {
   }
   if (inputs.files.empty()) throw Error(ErrorKind::usage, "name at least one input");
   if (inputs.bytes == 0) fail(inputs.files.front().path, "the inputs are empty");
-  require_distinct(inputs);
+  drop_repeats(inputs);
   return inputs;
 }
 

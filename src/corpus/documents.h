@@ -32,8 +32,8 @@ struct Inputs {
 
 /// The files behind names of files, folders and globs, in the order given and sorted within each.
 /// Of a folder: every regular file below it that is not hidden, not behind a link and, unpacked,
-/// not binary (a NUL in its first 4 KiB). Error(data) for a name without files, for a file that is
-/// named twice, or when all are empty.
+/// not binary (a NUL in its first 4 KiB). A file that is named twice counts once. Error(data) for a
+/// name without files, or when all are empty.
 Inputs find_inputs(std::span<const std::string> names);
 /// Error(data) when a file is among both.
 void require_apart(const Inputs& train, const Inputs& validation);

@@ -61,7 +61,6 @@ CASES = [
     ("train small.json --out new --data.train=data", DATA, ["data.train", "data is a folder"]),
     ("train small.json --out new --model.vocab_size=200", DATA,
      ["vocabulary of 257 tokens", "the model has 200", "model.vocab_size"]),
-    ("prepare text text/a.txt --out fresh", DATA, ["text/a.txt: is named twice"]),
     ("prepare text --validation text/a.txt --out fresh", DATA, ["text/a.txt", "name it once"]),
     ("prepare keys.jsonl --out fresh", DATA,
      ['keys.jsonl:1: expected an object with the string "text", found one with "txt", "id"']),
