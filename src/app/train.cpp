@@ -161,8 +161,8 @@ void add_train(CLI::App& program) {
   command->footer(
       "The same command line starts a run and resumes it after any interruption: the newest valid\n"
       "checkpoint of the run's folder decides. Ctrl-C, SIGTERM and SIGUSR1 save and exit with 75.\n"
-      "Several processes train one model: mpirun -np 4 ssmax train ... (or srun), the same "
-      "config.\n"
+      "Several processes train one model, by mpirun, srun or torchrun, with the same config:\n"
+      "mpirun -np 4 ssmax train ...\n"
       "Any key of the config can be overridden: --training.steps=100 "
       "--model.normalizer.kind=ssmax\n"
       "\n"

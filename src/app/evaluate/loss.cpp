@@ -189,7 +189,7 @@ void add_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation,
       ->check(positive_number());
   task->add_option("--tokenizer", options->tokenizer,
                    "For bits per byte: bytes, a folder or a tokenizer.json; default the one beside "
-                   "the shards");
+                   "the shards, or of the run");
   task->add_flag("--documents", options->documents, "Sequences that lie within one document");
   options->result.add_to(*task);
   task->callback([evaluation, options, run] {

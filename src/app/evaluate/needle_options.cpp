@@ -36,7 +36,8 @@ void NeedleOptions::add_to(CLI::App& task) {
   add_choice(task, "--needles", needles, kNamesOf<corpus::NeedleSplit>,
              "Cities and numbers: those of training, or others");
   task.add_option("--tokenizer", tokenizer,
-                  "bytes, a folder or a tokenizer.json; default the one beside the shards");
+                  "bytes, a folder or a tokenizer.json; default the one beside the shards, or of "
+                  "the run");
   result.add_to(task);
 }
 
