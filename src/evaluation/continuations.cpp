@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "base/errors.h"
@@ -46,14 +47,8 @@ class Pass {
  public:
   Pass(const model::Model& model, std::int64_t batch, std::int64_t length)
       : model_(model), batch_(batch), length_(length), losses_(size()), likeliest_(size()) {
-    model::ActivationOptions shape;
-    shape.batch = batch;
-    shape.length = length;
-    shape.dtype = model.dtype();
-    shape.purpose = model::Purpose::evaluation;
     arena_ = device::Arena(model.parameters().flat_master().device());
-    activations_ = std::make_unique<model::Activations>(
-        model.config(), model.attention_row_values(), shape, arena_);
+    activations_.emplace(model.evaluation_activations(batch, length, arena_));
     tokens_ = arena_.allocate("tokens", device::DType::i32, {batch, length});
     targets_ = arena_.allocate("tokens", device::DType::i32, {batch, length});
     wide_losses_ = arena_.allocate("losses", device::DType::f64, {batch * length});
@@ -117,7 +112,7 @@ class Pass {
   std::int64_t batch_;
   std::int64_t length_;
   device::Arena arena_;
-  std::unique_ptr<model::Activations> activations_;
+  std::optional<model::Activations> activations_;
   device::Tensor tokens_, targets_;  // (B, T) i32
   device::Tensor wide_losses_;       // (B T) f64
   device::Tensor logits_;            // (rows at a time, S) f32

@@ -1,25 +1,41 @@
 #include "evaluation/logits.h"
 
-#include <algorithm>
-#include <vector>
-
 #include "device/to_host.h"
+#include "evaluation/token_losses.h"
 
 namespace ssmax::evaluation {
 
-void all_logits(device::Stream& stream, std::span<float> logits, const model::Model& model,
-                model::Activations& activations, const model::TokenBatch& batch) {
-  const std::int64_t width = model.config().vocab_size;
-  model.forward(stream, activations, batch,
-                [&](std::int64_t first_row, const device::ConstTensor& part) {
-                  const std::vector<double> values = device::to_host(stream, part);
-                  const std::int64_t stride = part.extent(1);
-                  for (std::int64_t row = 0; row < part.extent(0); ++row) {
-                    const auto begin = values.begin() + row * stride;
-                    std::transform(begin, begin + width, logits.begin() + (first_row + row) * width,
-                                   [](double value) { return static_cast<float>(value); });
-                  }
-                });
+SequenceLogits all_logits(device::Stream& stream, const model::Model& model, corpus::Loader& loader,
+                          std::int64_t sequences,
+                          const std::function<void(std::int64_t tokens)>& progress) {
+  const std::int64_t batch = loader.options().batch_sequences;
+  const std::int64_t length = loader.options().sequence_length;
+  const std::int64_t vocab_size = model.config().vocab_size;
+  device::Arena arena(stream.device());
+  model::Activations activations = model.evaluation_activations(batch, length, arena);
+  const device::Shape shape{batch, length};
+  const device::Tensor tokens = arena.allocate("tokens", device::DType::i32, shape);
+  const device::Tensor targets = arena.allocate("tokens", device::DType::i32, shape);
+  const device::Tensor first_key = arena.allocate("tokens", device::DType::i32, shape);
+  SequenceLogits all;
+  all.logits.reserve(static_cast<std::size_t>(sequences * length * vocab_size));
+  // Rows come in order, and columns behind the vocabulary are left out.
+  const auto collect = [&](std::int64_t /*first_row*/, const device::ConstTensor& part) {
+    const std::vector<double> values = device::to_host(stream, part);
+    for (std::int64_t row = 0; row < part.extent(0); ++row) {
+      const auto begin = values.begin() + row * part.extent(1);
+      for (auto value = begin; value != begin + vocab_size; ++value) {
+        all.logits.push_back(static_cast<float>(*value));
+      }
+    }
+  };
+  for (std::int64_t done = 0; done < sequences; done += batch) {
+    const corpus::Batch next = loader.next();
+    all.tokens.insert(all.tokens.end(), next.tokens.begin(), next.tokens.end());
+    model.forward(stream, activations, upload(stream, next, tokens, targets, first_key), collect);
+    progress(batch * length);
+  }
+  return all;
 }
 
 }  // namespace ssmax::evaluation

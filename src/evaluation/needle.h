@@ -33,12 +33,15 @@ NeedleOutcome judge(const corpus::Needle& needle, std::string_view answer);
 /// and statistical inference", 1927).
 std::pair<double, double> wilson_interval(std::int64_t hits, std::int64_t trials);
 
-/// Which needles and texts a trial has, as a pure function of these and the trial's number. All
-/// depths of a trial share the text, so that what stands before the needle is computed once.
+/// The trials of one context size. Which needle and text each has is a pure function of these and
+/// of its number. All depths of a trial share the text, so that what stands before the needle is
+/// computed once.
 struct NeedleTrials {
   corpus::NeedleSplit split = corpus::NeedleSplit::test;
   std::uint64_t seed = 0;
   std::int64_t context = 0;  ///< tokens of a prompt
+  std::int64_t count = 1;
+  std::int64_t batch = 1;  ///< side by side; divides count
 };
 
 struct NeedleQuestion {

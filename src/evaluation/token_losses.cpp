@@ -6,6 +6,7 @@
 #include <numbers>
 #include <numeric>
 
+#include "base/errors.h"
 #include "device/to_host.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 
@@ -145,6 +146,22 @@ void LossStatistics::add(const BatchLosses& batch, const TokenBytes& bytes) {
   }
 }
 
+TokenBytes token_bytes(const corpus::Tokenizer& tokenizer) {
+  std::vector<std::int64_t> bytes;
+  for (std::int64_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    bytes.push_back(
+        tokenizer.is_special(id) ? 0 : static_cast<std::int64_t>(tokenizer.token(id).size()));
+  }
+  return [bytes = std::move(bytes), name = tokenizer.name()](std::int32_t token) {
+    const auto id = static_cast<std::size_t>(token);
+    if (id < bytes.size()) return bytes[id];
+    throw base::Error(base::ErrorKind::data,
+                      "the data holds the token id " + std::to_string(token) + ", the tokenizer " +
+                          name + " has " + std::to_string(bytes.size()) +
+                          " ids; name the one that made the data with --tokenizer");
+  };
+}
+
 LossReport LossStatistics::loss() const {
   LossReport report;
   report.tokens = tokens_;
@@ -171,6 +188,22 @@ PositionReport LossStatistics::positions() const {
     band.high = band.mean + reach;
   }
   return report;
+}
+
+LossStatistics measure_losses(Stream& stream, const model::Model& model, corpus::Loader& loader,
+                              std::int64_t sequences, const TokenBytes& bytes,
+                              const std::function<void(std::int64_t tokens)>& progress) {
+  const std::int64_t batch = loader.options().batch_sequences;
+  const std::int64_t length = loader.options().sequence_length;
+  device::Arena arena(stream.device());
+  model::Activations activations = model.evaluation_activations(batch, length, arena);
+  TokenLosses losses(model, activations, arena);
+  LossStatistics statistics(length);
+  while (statistics.sequences() < sequences) {
+    statistics.add(losses.next(stream, loader), bytes);
+    progress(batch * length);
+  }
+  return statistics;
 }
 
 }  // namespace ssmax::evaluation

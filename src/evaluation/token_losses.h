@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "corpus/loader.h"
+#include "corpus/tokenizer.h"
 #include "model/model.h"
 
 namespace ssmax::evaluation {
@@ -92,6 +93,10 @@ std::vector<PositionBand> position_bands(std::int64_t length);
 /// Bytes of text that a token stands for.
 using TokenBytes = std::function<std::int64_t(std::int32_t token)>;
 
+/// By that tokenizer; special tokens have none. It throws Error(data) at an id that the tokenizer
+/// does not have.
+TokenBytes token_bytes(const corpus::Tokenizer& tokenizer);
+
 /// Collects batches into both reports; what has no target does not count.
 class LossStatistics {
  public:
@@ -112,5 +117,11 @@ class LossStatistics {
   std::int64_t sequences_ = 0;
   std::int64_t bytes_ = 0;
 };
+
+/// Losses of the loader's next `sequences`, a multiple of its batch. `bytes` may be empty;
+/// `progress` is told the tokens of every batch.
+LossStatistics measure_losses(Stream& stream, const model::Model& model, corpus::Loader& loader,
+                              std::int64_t sequences, const TokenBytes& bytes,
+                              const std::function<void(std::int64_t tokens)>& progress);
 
 }  // namespace ssmax::evaluation

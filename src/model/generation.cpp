@@ -33,17 +33,6 @@ std::vector<std::int32_t> candidates(std::span<const float> logits, std::int64_t
   return ids;
 }
 
-ActivationOptions chunk_options(const Model& model, std::int64_t batch, std::int64_t length,
-                                std::int64_t capacity) {
-  ActivationOptions options;
-  options.batch = batch;
-  options.length = length;
-  options.positions = capacity;
-  options.dtype = model.dtype();
-  options.purpose = Purpose::evaluation;
-  return options;
-}
-
 }  // namespace
 
 std::int32_t sample_token(std::span<const float> logits, const SamplingOptions& options,
@@ -80,8 +69,7 @@ KvDecoder::KvDecoder(const Model& model, std::int64_t batch, std::int64_t capaci
   }
   const std::int64_t longest = std::min(chunk, capacity);
   for (std::int64_t length = longest;; length = std::max<std::int64_t>(1, length / 4)) {
-    passes_.emplace_back(model.config(), model.attention_row_values(),
-                         chunk_options(model, batch, length, capacity), arena);
+    passes_.push_back(model.evaluation_activations(batch, length, arena, capacity));
     if (length == 1) break;
   }
   const ModelConfig& config = model.config();

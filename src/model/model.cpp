@@ -39,6 +39,17 @@ Model::Model(const ModelConfig& config, DType activation, const params::Storage&
   bind_normalizer_parameters(parts_);
 }
 
+Activations Model::evaluation_activations(std::int64_t batch, std::int64_t length, Arena& arena,
+                                          std::int64_t positions) const {
+  ActivationOptions options;
+  options.batch = batch;
+  options.length = length;
+  options.positions = positions;
+  options.dtype = dtype_;
+  options.purpose = Purpose::evaluation;
+  return {config(), attention_row_values(), options, arena};
+}
+
 std::int64_t Model::attention_workspace_bytes(const Activations& activations) const {
   const kernels::AttentionInputs inputs =
       attention_inputs(parts_, activations.blocks.front(), activations, {}, nullptr);

@@ -36,6 +36,10 @@ class Model {
   DType dtype() const { return dtype_; }
   /// Values per attention row that Activations must hold.
   std::int64_t attention_row_values() const { return parts_.normalizer->row_values(); }
+  /// What a forward of B sequences of T tokens takes that no backward follows. With a KV cache
+  /// `positions` is the last position + 1; 0 = T.
+  Activations evaluation_activations(std::int64_t batch, std::int64_t length, Arena& arena,
+                                     std::int64_t positions = 0) const;
   /// Bytes of scratch for attention in these activations: of every thread on a CPU, in all on a
   /// GPU.
   std::int64_t attention_workspace_bytes(const Activations& activations) const;

@@ -8,7 +8,8 @@
 
 #include "evaluation/attention_rows.h"
 #include "evaluation/log_fit.h"
-#include "support/temporary_folder.h"
+#include "evaluation/needle_search.h"
+#include "evaluation/small_model.h"
 
 namespace ssmax::evaluation {
 namespace {
@@ -39,24 +40,17 @@ TEST(Needle, AnswersAreJudgedByTheirDigits) {
 class NeedleReading : public ::testing::Test {
  protected:
   NeedleReading() {
-    std::ofstream text(folder_.path() / "long.txt");
+    std::ofstream text(small_.folder / "long.txt");
     for (int i = 0; i < 200; ++i) text << "It was day " << i << " of the voyage. We saw no land.";
     text.close();
-    haystack_.emplace(std::vector<std::string>{(folder_.path() / "long.txt").string()}, tokenizer_);
-    const auto config = base::parse_config<model::ModelConfig>(
-        R"({"vocab_size": 257, "num_hidden_layers": 2, "num_attention_heads": 2,
-            "hidden_size": 16, "intermediate_size": 20, "normalizer": {"kind": "ssmax"}})",
-        "test");
-    model_.emplace(config, device::DType::f64, params::Gradients::none, arena_);
-    model_->parameters().initialize(stream_, 1);
+    haystack_.emplace(std::vector<std::string>{small_.folder.name("long.txt")}, tokenizer_);
   }
 
-  support::TemporaryFolder folder_;
+  SmallModel small_{257};
+  model::Model& model_ = small_.model;
+  Stream& stream_ = small_.stream;
   corpus::Tokenizer tokenizer_ = corpus::Tokenizer::byte_level();
   std::optional<corpus::Haystack> haystack_;
-  Stream stream_;
-  device::Arena arena_;
-  std::optional<model::Model> model_;
 };
 
 /// From the deepest needle to the shallowest most of the prompt is kept in the cache: the answers
@@ -64,7 +58,8 @@ class NeedleReading : public ::testing::Test {
 TEST_F(NeedleReading, SharedBeginningsDoNotChangeAnswers) {
   const corpus::NeedleWriter writer(tokenizer_);
   const NeedleTrials trials{corpus::NeedleSplit::test, 7, 400};
-  NeedleReader shared(*model_, tokenizer_, 2, 400, arena_);
+  device::Arena shared_arena;
+  NeedleReader shared(model_, tokenizer_, 2, 400, shared_arena);
   for (const double depth : {1.0, 0.5, 0.25, 0.75, 0.0}) {
     std::vector<NeedleQuestion> questions;
     for (std::int64_t trial = 0; trial < 2; ++trial) {
@@ -72,8 +67,8 @@ TEST_F(NeedleReading, SharedBeginningsDoNotChangeAnswers) {
                               needle_of(trials, trial, static_cast<std::int64_t>(4 * depth))));
     }
     device::Arena arena;
-    NeedleReader fresh(*model_, tokenizer_, 2, 400, arena);
-    AttentionRows rows(*model_, 2, 400, arena);
+    NeedleReader fresh(model_, tokenizer_, 2, 400, arena);
+    AttentionRows rows(model_, 2, 400, arena);
     double weight = 0.0;
     int blocks = 0;
     const auto visitor = rows.visitor(stream_, [&](const AttentionRow& row) {
@@ -90,6 +85,63 @@ TEST_F(NeedleReading, SharedBeginningsDoNotChangeAnswers) {
     EXPECT_EQ(told, 400);  // of each prompt, those in the cache too
     EXPECT_EQ(blocks, 2);
     EXPECT_GT(weight, 0.0);
+  }
+}
+
+/// Against readers that see one prompt each.
+TEST_F(NeedleReading, CellsDoNotDependOnWhatIsReadTogether) {
+  const NeedleTrials trials{corpus::NeedleSplit::test, 7, 300, 4, 2};
+  const std::vector<double> depths = {0.0, 0.5, 1.0};
+  NeedleSearch search(model_, tokenizer_, *haystack_, trials);
+  std::int64_t told = 0;
+  const std::vector<NeedleCell> cells =
+      search.at_depths(stream_, depths, [&](std::int64_t tokens) { told += tokens; });
+  EXPECT_EQ(told, 4 * 3 * 300);
+  ASSERT_EQ(cells.size(), 3U);
+  const corpus::NeedleWriter writer(tokenizer_);
+  for (std::size_t d = 0; d < depths.size(); ++d) {
+    NeedleCell alone{300, depths[d], 0, 0, 0, {}};
+    for (std::int64_t trial = 0; trial < 4; ++trial) {
+      const corpus::Needle needle = needle_of(trials, trial, static_cast<std::int64_t>(d));
+      device::Arena arena;
+      NeedleReader reader(model_, tokenizer_, 1, 300, arena);
+      const NeedleQuestion question = ask(writer, *haystack_, trials, trial, depths[d], needle);
+      alone.add(needle, reader.answer(stream_, {&question, 1}).front());
+    }
+    EXPECT_EQ(cells[d].depth, depths[d]);
+    EXPECT_EQ(cells[d].trials, 4);
+    EXPECT_EQ(cells[d].exact, alone.exact);
+    EXPECT_EQ(cells[d].first_digit, alone.first_digit);
+    EXPECT_EQ(cells[d].samples, alone.samples);
+  }
+}
+
+TEST_F(NeedleReading, AttentionIsOfTheTrialsOwnNeedle) {
+  small_.attend_evenly();
+  const NeedleTrials trials{corpus::NeedleSplit::test, 7, 300, 4, 2};
+  const auto hide = [&](std::int64_t trial) {
+    return HiddenNeedle{needle_of(trials, trial, 0), 0.25 * static_cast<double>(trial)};
+  };
+  NeedleSearch search(model_, tokenizer_, *haystack_, trials);
+  const std::vector<NeedleAttention> found =
+      search.attention(stream_, hide, [](std::int64_t /*tokens*/) {});
+  ASSERT_EQ(found.size(), 4U);
+  const corpus::NeedleWriter writer(tokenizer_);
+  for (std::int64_t trial = 0; trial < 4; ++trial) {
+    const NeedleAttention& one = found[static_cast<std::size_t>(trial)];
+    const HiddenNeedle hidden = hide(trial);
+    EXPECT_EQ(one.hidden.needle.number, hidden.needle.number);
+    EXPECT_EQ(one.hidden.depth, hidden.depth);
+    const corpus::NeedlePrompt prompt =
+        ask(writer, *haystack_, trials, trial, hidden.depth, hidden.needle).prompt;
+    ASSERT_EQ(one.needle.size(), 4U);  // layers * H
+    ASSERT_EQ(one.digits.size(), 4U);
+    for (std::size_t h = 0; h < 4; ++h) {
+      EXPECT_NEAR(one.needle[h] * 300, static_cast<double>(prompt.needle.end - prompt.needle.begin),
+                  1e-9);
+      EXPECT_NEAR(one.digits[h] * 300, static_cast<double>(prompt.digits.end - prompt.digits.begin),
+                  1e-9);
+    }
   }
 }
 

@@ -4,9 +4,11 @@
 
 #include <cmath>
 #include <numbers>
+#include <numeric>
 
-#include "corpus/shard_writer.h"
-#include "support/temporary_folder.h"
+#include "base/errors.h"
+#include "evaluation/logits.h"
+#include "evaluation/small_model.h"
 
 namespace ssmax::evaluation {
 namespace {
@@ -84,31 +86,14 @@ TEST(LossStatistics, SeveralBatchesAreOne) {
 
 /// A sequence's losses must not depend on which sequences share its batch.
 TEST(TokenLosses, DoNotDependOnTheBatch) {
-  const support::TemporaryFolder folder;
-  std::vector<std::int32_t> ids;
-  for (std::int32_t i = 0; i < 100; ++i) ids.push_back((i * i + 7 * i) % 31);
-  corpus::write_shard(folder.path() / "val.bin", ids);
-  const auto config = base::parse_config<model::ModelConfig>(
-      R"({"vocab_size": 31, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16,
-          "intermediate_size": 20, "normalizer": {"kind": "ssmax"}})",
-      "test");
+  const SmallModel small(31);
   Stream stream;
-  device::Arena arena;
-  const model::Model model(config, device::DType::f64, params::Gradients::none, arena);
-  model.parameters().initialize(stream, 1);
   std::vector<std::vector<double>> found;
   for (const std::int64_t batch : {1, 4}) {
-    corpus::DataConfig data;
-    data.sequence_length = 12;
-    corpus::Loader loader(
-        corpus::sequential_loader(data, {(folder.path() / "val.bin").string()}, 31, batch));
-    model::ActivationOptions shape;
-    shape.batch = batch;
-    shape.length = 12;
-    shape.dtype = device::DType::f64;
-    shape.purpose = model::Purpose::evaluation;
-    model::Activations activations(config, model.attention_row_values(), shape, arena);
-    TokenLosses losses(model, activations, arena);
+    corpus::Loader loader = small.loader(12, batch);
+    device::Arena arena;
+    model::Activations activations = small.model.evaluation_activations(batch, 12, arena);
+    TokenLosses losses(small.model, activations, arena);
     std::vector<double> all;
     for (std::int64_t done = 0; done < 8; done += batch) {
       const BatchLosses next = losses.next(stream, loader);
@@ -118,6 +103,53 @@ TEST(TokenLosses, DoNotDependOnTheBatch) {
   }
   ASSERT_EQ(found[0].size(), 96U);
   for (std::size_t i = 0; i < 96; ++i) EXPECT_NEAR(found[0][i], found[1][i], 1e-12);
+
+  corpus::Loader loader = small.loader(12, 4);
+  std::int64_t told = 0;
+  const LossReport report =
+      measure_losses(stream, small.model, loader, 8, {}, [&](std::int64_t n) { told += n; }).loss();
+  EXPECT_EQ(report.tokens, 96);
+  EXPECT_EQ(told, 96);
+  EXPECT_NEAR(report.nats_per_token, std::accumulate(found[0].begin(), found[0].end(), 0.0) / 96,
+              1e-12);
+}
+
+TEST(TokenBytes, CountTheTextOfATokenizer) {
+  const corpus::Tokenizer tokenizer = corpus::Tokenizer::byte_level();
+  const TokenBytes bytes = token_bytes(tokenizer);
+  EXPECT_EQ(bytes('a'), 1);
+  EXPECT_EQ(bytes(tokenizer.end_of_text()), 0);
+  try {
+    bytes(300);
+    ADD_FAILURE() << "expected an error";
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.kind(), base::ErrorKind::data);
+    EXPECT_NE(std::string(error.what()).find("token id 300"), std::string::npos);
+  }
+}
+
+/// The log-likelihoods that the logits of a position give are its losses.
+TEST(SequenceLogits, AreThoseOfTheLosses) {
+  const SmallModel small(31);
+  Stream stream;
+  corpus::Loader loader = small.loader(12, 2);
+  const SequenceLogits all =
+      all_logits(stream, small.model, loader, 4, [](std::int64_t /*tokens*/) {});
+  ASSERT_EQ(all.tokens.size(), 48U);
+  ASSERT_EQ(all.logits.size(), 48U * 31);
+  corpus::Loader again = small.loader(12, 4);
+  device::Arena arena;
+  model::Activations activations = small.model.evaluation_activations(4, 12, arena);
+  TokenLosses losses(small.model, activations, arena);
+  const BatchLosses exact = losses.next(stream, again);
+  for (std::size_t i = 0; i < 48; ++i) {
+    const auto row = std::span(all.logits).subspan(i * 31, 31);
+    double sum = 0.0;
+    for (const float logit : row) sum += std::exp(static_cast<double>(logit));
+    const auto target = static_cast<std::size_t>(exact.targets[i]);
+    // Logits are rounded to f32, 2^-24 of at most a few units.
+    EXPECT_NEAR(std::log(sum) - static_cast<double>(row[target]), exact.losses[i], 1e-6);
+  }
 }
 
 }  // namespace

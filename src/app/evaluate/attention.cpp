@@ -2,21 +2,18 @@
 #include <cstdio>
 #include <numeric>
 #include <optional>
-#include <span>
 
 #include "app/evaluate/needle_options.h"
 #include "base/progress.h"
 #include "base/text.h"
-#include "evaluation/attention_rows.h"
-#include "evaluation/needle.h"
+#include "evaluation/needle_search.h"
 
 namespace ssmax::app {
 
 namespace {
 
 using base::JsonValue;
-using evaluation::NeedleOutcome;
-using evaluation::NeedleQuestion;
+using evaluation::NeedleAttention;
 
 struct HeadOptions : NeedleOptions {
   std::optional<double> depth;  // at random without
@@ -24,99 +21,43 @@ struct HeadOptions : NeedleOptions {
   std::int64_t number = 0;      // of the trial where 0
 };
 
-/// Scores of every head in one trial: weight of the answering position on the needle.
-struct HeadScores {
-  std::vector<double> needle;  // (layers * H)
-  std::vector<double> digits;
-};
-
-JsonValue json_of(const NeedleQuestion& question, const std::string& answer,
-                  const HeadScores& scores) {
+JsonValue json_of(const NeedleAttention& trial) {
+  const corpus::Needle& needle = trial.hidden.needle;
   JsonValue json = JsonValue::object();
-  json.add("city", JsonValue::of(question.needle.city));
-  json.add("number", JsonValue::of(question.needle.number));
-  json.add("depth", JsonValue::of(question.depth));
-  json.add("answer", JsonValue::of(base::printable(answer)));
-  json.add("outcome", JsonValue::of(base::enum_name(evaluation::judge(question.needle, answer))));
-  json.add("needle", json_list(scores.needle));
-  json.add("digits", json_list(scores.digits));
+  json.add("city", JsonValue::of(needle.city));
+  json.add("number", JsonValue::of(needle.number));
+  json.add("depth", JsonValue::of(trial.hidden.depth));
+  json.add("answer", JsonValue::of(base::printable(trial.answer)));
+  json.add("outcome", JsonValue::of(base::enum_name(evaluation::judge(needle, trial.answer))));
+  json.add("needle", json_list(trial.needle));
+  json.add("digits", json_list(trial.digits));
   return json;
 }
 
-corpus::Needle needle_for(const HeadOptions& options, const evaluation::NeedleTrials& trials,
-                          std::int64_t trial) {
+/// What the options say, and where they say nothing what the trial's number gives.
+evaluation::HiddenNeedle hide(const HeadOptions& options, const evaluation::NeedleTrials& trials,
+                              std::int64_t trial) {
   corpus::Needle needle = evaluation::needle_of(trials, trial, 0);
   if (!options.city.empty()) needle.city = options.city;
   if (options.number != 0) needle.number = options.number;
-  return needle;
+  return {needle, options.depth
+                      ? *options.depth
+                      : corpus::random_depth(options.seed, static_cast<std::uint64_t>(trial))};
 }
 
-double depth_of(const HeadOptions& options, std::int64_t trial) {
-  if (options.depth) return *options.depth;
-  return corpus::random_depth(options.seed, static_cast<std::uint64_t>(trial));
-}
-
-/// Scores of all heads, block after block, of every question of a batch.
-class ScoreCollector {
- public:
-  explicit ScoreCollector(std::span<const NeedleQuestion> questions)
-      : questions_(questions), scores_(questions.size()) {}
-
-  void see(const evaluation::AttentionRow& row) {
-    for (std::size_t b = 0; b < questions_.size(); ++b) {
-      const corpus::NeedlePrompt& prompt = questions_[b].prompt;
-      for (std::int64_t h = 0; h < row.heads; ++h) {
-        const auto weights = row.of(static_cast<std::int64_t>(b), h);
-        scores_[b].needle.push_back(evaluation::weight_on(weights, prompt.needle));
-        scores_[b].digits.push_back(evaluation::weight_on(weights, prompt.digits));
-      }
-    }
-  }
-  const std::vector<HeadScores>& scores() const { return scores_; }
-
- private:
-  std::span<const NeedleQuestion> questions_;
-  std::vector<HeadScores> scores_;
-};
-
-/// All trials of one context size, as a list.
-JsonValue attention_trials(OpenModel& open, const HeadOptions& options,
-                           const corpus::Tokenizer& tokenizer, const corpus::Haystack& haystack,
-                           std::int64_t context, base::Progress& progress) {
-  const corpus::NeedleWriter writer(tokenizer);
-  const evaluation::NeedleTrials trials{options.needles, options.seed, context};
-  const std::int64_t batch = options.batch_for(context);
-  device::Arena arena(open.arena.device());
-  evaluation::NeedleReader reader(open.model, tokenizer, batch, context, arena);
-  evaluation::AttentionRows rows(open.model, batch, context, arena);
-  JsonValue list = JsonValue::array();
+void print_context(std::int64_t context, const std::vector<NeedleAttention>& trials) {
   std::int64_t exact = 0;
   double top = 0.0;
-  for (std::int64_t first = 0; first < options.trials; first += batch) {
-    std::vector<NeedleQuestion> questions;
-    for (std::int64_t trial = first; trial < first + batch; ++trial) {
-      questions.push_back(evaluation::ask(writer, haystack, trials, trial, depth_of(options, trial),
-                                          needle_for(options, trials, trial)));
-    }
-    ScoreCollector collector(questions);
-    const std::vector<std::string> answers = reader.answer(
-        open.stream, questions,
-        rows.visitor(open.stream, [&](const evaluation::AttentionRow& row) { collector.see(row); }),
-        [&](std::int64_t positions) { progress.advance(batch * positions); });
-    for (std::size_t b = 0; b < questions.size(); ++b) {
-      const HeadScores& scores = collector.scores()[b];
-      const NeedleOutcome outcome = evaluation::judge(questions[b].needle, answers[b]);
-      exact += outcome == NeedleOutcome::exact ? 1 : 0;
-      top += *std::ranges::max_element(scores.needle);
-      list.items.push_back(json_of(questions[b], answers[b], scores));
-    }
+  for (const NeedleAttention& trial : trials) {
+    const auto outcome = evaluation::judge(trial.hidden.needle, trial.answer);
+    exact += outcome == evaluation::NeedleOutcome::exact ? 1 : 0;
+    top += *std::ranges::max_element(trial.needle);
   }
   std::printf(
-      "context %lld: %lld of %lld answers exact; largest needle score of a head %.4f in "
-      "the mean over trials\n",
-      static_cast<long long>(context), static_cast<long long>(exact),
-      static_cast<long long>(options.trials), top / static_cast<double>(options.trials));
-  return list;
+      "context %lld: %lld of %zu answers exact; largest needle score of a head %.4f in the mean "
+      "over trials\n",
+      static_cast<long long>(context), static_cast<long long>(exact), trials.size(),
+      top / static_cast<double>(trials.size()));
 }
 
 JsonValue run_attention(OpenModel& open, const HeadOptions& options) {
@@ -133,9 +74,17 @@ JsonValue run_attention(OpenModel& open, const HeadOptions& options) {
           options.trials,
       {.unit = "tokens"});
   for (const std::int64_t context : options.contexts) {
+    const evaluation::NeedleTrials trials = options.trials_of(context);
+    evaluation::NeedleSearch search(open.model, tokenizer, haystack, trials);
+    const std::vector<NeedleAttention> measured = search.attention(
+        open.stream, [&](std::int64_t trial) { return hide(options, trials, trial); },
+        [&](std::int64_t tokens) { progress.advance(tokens); });
+    print_context(context, measured);
+    JsonValue list = JsonValue::array();
+    for (const NeedleAttention& trial : measured) list.items.push_back(json_of(trial));
     JsonValue group = JsonValue::object();
     group.add("context", JsonValue::of(context));
-    group.add("trials", attention_trials(open, options, tokenizer, haystack, context, progress));
+    group.add("trials", std::move(list));
     groups.items.push_back(std::move(group));
   }
   json.add("contexts", std::move(groups));

@@ -33,6 +33,9 @@ using Measure =
     std::function<base::JsonValue(OpenModel& open, const std::filesystem::path& result_file)>;
 void evaluate_each(const Evaluation& evaluation, const ResultFile& result, const Measure& measure);
 
+/// Tokens of all sequences that are decoded side by side: enough to keep the matmuls busy.
+inline constexpr std::int64_t kTokensSideBySide = 65536;
+
 /// The largest divisor of `count` up to `most`, so that all batches are full; at least 1.
 std::int64_t even_batch(std::int64_t count, std::int64_t most);
 

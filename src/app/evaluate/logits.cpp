@@ -5,7 +5,6 @@
 #include "app/evaluate/evaluate.h"
 #include "base/progress.h"
 #include "checkpoint/safetensors.h"
-#include "evaluation/token_losses.h"
 
 namespace ssmax::app {
 
@@ -22,39 +21,17 @@ struct LogitsOptions {
 base::JsonValue run_logits(OpenModel& open, const LogitsOptions& options) {
   const std::int64_t length = options.sequence_length;
   const std::int64_t vocab_size = open.config.model.vocab_size;
-  corpus::LoaderOptions source;
-  source.files = options.data;
-  source.sequence_length = length;
-  source.vocab_size = vocab_size;
-  source.order = corpus::Order::sequential;
-  corpus::Loader loader(source);
-
-  model::ActivationOptions shape;
-  shape.length = length;
-  shape.dtype = open.model.dtype();
-  shape.purpose = model::Purpose::evaluation;
-  model::Activations activations(open.config.model, open.model.attention_row_values(), shape,
-                                 open.arena);
-  const device::Shape row{1, length};
-  const device::Tensor tokens = open.arena.allocate("tokens", device::DType::i32, row);
-  const device::Tensor targets = open.arena.allocate("tokens", device::DType::i32, row);
-
-  std::vector<std::int32_t> all_tokens;
-  std::vector<float> logits(static_cast<std::size_t>(options.sequences * length * vocab_size));
-  base::Progress progress("evaluate logits", options.sequences);
-  const auto size = static_cast<std::size_t>(length * vocab_size);
-  for (std::int64_t i = 0; i < options.sequences; ++i) {
-    const corpus::Batch batch = loader.next();
-    all_tokens.insert(all_tokens.end(), batch.tokens.begin(), batch.tokens.end());
-    evaluation::all_logits(
-        open.stream, std::span(logits).subspan(static_cast<std::size_t>(i) * size, size),
-        open.model, activations, evaluation::upload(open.stream, batch, tokens, targets, {}));
-    progress.advance();
-  }
+  corpus::DataConfig data;
+  data.sequence_length = length;
+  corpus::Loader loader(corpus::sequential_loader(data, options.data, vocab_size, 1));
+  base::Progress progress("evaluate logits", options.sequences * length, {.unit = "tokens"});
+  const evaluation::SequenceLogits all =
+      evaluation::all_logits(open.stream, open.model, loader, options.sequences,
+                             [&](std::int64_t tokens) { progress.advance(tokens); });
   progress.finish();
   const std::vector<checkpoint::NamedTensor> tensors = {
-      {"tokens", device::view(all_tokens.data(), {options.sequences, length})},
-      {"logits", device::view(logits.data(), {options.sequences, length, vocab_size})}};
+      {"tokens", device::view(all.tokens.data(), {options.sequences, length})},
+      {"logits", device::view(all.logits.data(), {options.sequences, length, vocab_size})}};
   checkpoint::write_safetensors(options.out, tensors);
   std::printf("wrote %s: tokens (%lld, %lld), logits (%lld, %lld, %lld)\n", options.out.c_str(),
               static_cast<long long>(options.sequences), static_cast<long long>(length),

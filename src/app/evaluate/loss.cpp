@@ -1,7 +1,6 @@
-#include <algorithm>
 #include <cstdio>
 
-#include "app/evaluate/evaluate.h"
+#include "app/evaluate/sequences.h"
 #include "base/progress.h"
 #include "evaluation/token_losses.h"
 
@@ -9,89 +8,34 @@ namespace ssmax::app {
 
 namespace {
 
-struct LossOptions {
-  std::vector<std::string> data;
+struct LossOptions : SequenceOptions {
   std::string tokenizer;
   ResultFile result;
-  std::int64_t sequence_length = 0;
   std::int64_t sequences = 0;
-  bool documents = false;
 };
 
 /// Rows of one forward pass.
 constexpr std::int64_t kRows = 4096;
 
-const std::vector<std::string>& shards_of(const OpenModel& open, const LossOptions& options) {
-  return options.data.empty() ? open.config.data.validation : options.data;
-}
-
-corpus::Loader open_data(const OpenModel& open, const LossOptions& options, std::int64_t length,
-                         std::int64_t batch) {
-  corpus::DataConfig data = open.config.data;
-  data.sequence_length = length;
-  const std::vector<std::string>& files = shards_of(open, options);
-  if (files.empty()) {
-    throw base::Error(base::ErrorKind::usage,
-                      "no data: name token shards with --data, the checkpoint's config has no "
-                      "data.validation");
-  }
-  if (options.documents) {
-    data.kind = corpus::DataKind::documents;
-  } else if (!options.data.empty()) {
-    data.kind = corpus::DataKind::stream;
-  }
-  return corpus::Loader(
-      corpus::sequential_loader(data, files, open.config.model.vocab_size, batch));
-}
-
-evaluation::TokenBytes token_bytes(const std::optional<corpus::Tokenizer>& tokenizer) {
-  if (!tokenizer) return {};
-  std::vector<std::int64_t> bytes;
-  for (std::int64_t id = 0; id < tokenizer->vocab_size(); ++id) {
-    bytes.push_back(
-        tokenizer->is_special(id) ? 0 : static_cast<std::int64_t>(tokenizer->token(id).size()));
-  }
-  return [bytes = std::move(bytes), name = tokenizer->name()](std::int32_t token) {
-    const auto id = static_cast<std::size_t>(token);
-    if (id < bytes.size()) return bytes[id];
-    throw base::Error(base::ErrorKind::data,
-                      "the data holds the token id " + std::to_string(token) + ", the tokenizer " +
-                          name + " has " + std::to_string(bytes.size()) +
-                          " ids; name the one that made the data with --tokenizer");
-  };
-}
-
-evaluation::LossStatistics measure(OpenModel& open, const LossOptions& options, const char* task,
-                                   std::int64_t length) {
+evaluation::LossStatistics measure(OpenModel& open, const LossOptions& options, const char* task) {
+  const std::int64_t length = options.length(open);
   std::int64_t sequences = options.sequences;
-  if (sequences == 0) sequences = open_data(open, options, length, 1).samples();
+  if (sequences == 0) sequences = options.loader(open, open.config.data, 1).samples();
   const std::int64_t batch = even_batch(sequences, kRows / length);
-  corpus::Loader loader = open_data(open, options, length, batch);
+  corpus::Loader loader = options.loader(open, open.config.data, batch);
   if (loader.samples() < sequences) {
     throw base::Error(base::ErrorKind::data, "the data holds " + std::to_string(loader.samples()) +
                                                  " sequences of " + std::to_string(length) +
                                                  " tokens, asked for " + std::to_string(sequences) +
                                                  "; lower --sequences");
   }
-  const auto tokenizer = find_tokenizer(options.tokenizer, shards_of(open, options),
+  const auto tokenizer = find_tokenizer(options.tokenizer, options.shards(open),
                                         open.config.model.vocab_size, open.loaded);
-
-  model::ActivationOptions shape;
-  shape.batch = batch;
-  shape.length = length;
-  shape.dtype = open.model.dtype();
-  shape.purpose = model::Purpose::evaluation;
-  model::Activations activations(open.config.model, open.model.attention_row_values(), shape,
-                                 open.arena);
-  evaluation::TokenLosses losses(open.model, activations, open.arena);
-  evaluation::LossStatistics statistics(length);
   base::Progress progress(std::string("evaluate ") + task, sequences * length, {.unit = "tokens"});
-  const evaluation::TokenBytes bytes = token_bytes(tokenizer);
-  for (std::int64_t done = 0; done < sequences; done += batch) {
-    statistics.add(losses.next(open.stream, loader), bytes);
-    progress.advance(batch * length);
-  }
-  return statistics;
+  return evaluation::measure_losses(
+      open.stream, open.model, loader, sequences,
+      tokenizer ? evaluation::token_bytes(*tokenizer) : evaluation::TokenBytes(),
+      [&](std::int64_t tokens) { progress.advance(tokens); });
 }
 
 base::JsonValue loss_json(const char* task, const OpenModel& open, std::int64_t length,
@@ -144,24 +88,19 @@ void print_bands(const std::vector<evaluation::PositionBand>& bands) {
   }
 }
 
-std::int64_t length_of(const OpenModel& open, const LossOptions& options) {
-  return options.sequence_length == 0 ? open.config.data.sequence_length : options.sequence_length;
-}
-
 base::JsonValue run_loss(OpenModel& open, const LossOptions& options) {
-  const std::int64_t length = length_of(open, options);
-  const evaluation::LossStatistics statistics = measure(open, options, "loss", length);
+  const evaluation::LossStatistics statistics = measure(open, options, "loss");
   const evaluation::LossReport loss = statistics.loss();
   print_loss(loss);
-  return loss_json("loss", open, length, loss, statistics.sequences());
+  return loss_json("loss", open, options.length(open), loss, statistics.sequences());
 }
 
 base::JsonValue run_positions(OpenModel& open, const LossOptions& options) {
-  const std::int64_t length = length_of(open, options);
-  const evaluation::LossStatistics statistics = measure(open, options, "positions", length);
+  const evaluation::LossStatistics statistics = measure(open, options, "positions");
   const evaluation::LossReport loss = statistics.loss();
   print_loss(loss);
-  base::JsonValue json = loss_json("positions", open, length, loss, statistics.sequences());
+  base::JsonValue json =
+      loss_json("positions", open, options.length(open), loss, statistics.sequences());
   const evaluation::PositionReport positions = statistics.positions();
   print_bands(positions.bands);
   json.add("bands", bands_json(positions.bands));
@@ -181,7 +120,7 @@ void add_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation,
       "begin\n"
       "with a document, then those that follow them.");
   auto options = std::make_shared<LossOptions>();
-  task->add_option("--data", options->data, "Token shards or globs; default data.validation");
+  options->add_to(*task);
   task->add_option("--sequence-length", options->sequence_length,
                    "Tokens of a sequence; default the training length")
       ->check(positive_number());
@@ -190,7 +129,6 @@ void add_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation,
   task->add_option("--tokenizer", options->tokenizer,
                    "For bits per byte: bytes, a folder or a tokenizer.json; default the one beside "
                    "the shards, or of the run");
-  task->add_flag("--documents", options->documents, "Sequences that lie within one document");
   options->result.add_to(*task);
   task->callback([evaluation, options, run] {
     evaluate_each(*evaluation, options->result, [&](OpenModel& open, const std::filesystem::path&) {

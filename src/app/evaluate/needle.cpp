@@ -1,5 +1,3 @@
-#include "evaluation/needle.h"
-
 #include <algorithm>
 #include <cstdio>
 #include <numeric>
@@ -9,86 +7,33 @@
 #include "base/progress.h"
 #include "base/read_file.h"
 #include "base/strict_json.h"
-#include "base/text.h"
+#include "evaluation/needle_search.h"
 
 namespace ssmax::app {
 
 namespace {
 
 using base::JsonValue;
-using evaluation::NeedleOutcome;
-using evaluation::NeedleQuestion;
+using evaluation::NeedleCell;
 
 struct SearchOptions : NeedleOptions {
   std::vector<double> depths = {0.0, 0.25, 0.5, 0.75, 1.0};
 };
 
-/// One square of the heat map.
-struct Cell {
-  std::int64_t context = 0;
-  double depth = 0.0;
-  std::int64_t trials = 0;
-  std::int64_t exact = 0;
-  std::int64_t first_digit = 0;  ///< exact ones included
-  std::vector<std::string> samples;
-
-  double accuracy() const { return static_cast<double>(exact) / static_cast<double>(trials); }
-};
-
-JsonValue json_of(const Cell& cell) {
-  const auto n = static_cast<double>(cell.trials);
+JsonValue json_of(const NeedleCell& cell) {
   const auto [low, high] = evaluation::wilson_interval(cell.exact, cell.trials);
   JsonValue json = JsonValue::object();
   json.add("context", JsonValue::of(cell.context));
   json.add("depth", JsonValue::of(cell.depth));
   json.add("trials", JsonValue::of(cell.trials));
-  json.add("exact", JsonValue::of(cell.accuracy()));
+  json.add("exact", JsonValue::of(cell.of_trials(cell.exact)));
   json.add("low", JsonValue::of(low));
   json.add("high", JsonValue::of(high));
-  json.add("first_digit", JsonValue::of(static_cast<double>(cell.first_digit) / n));
+  json.add("first_digit", JsonValue::of(cell.of_trials(cell.first_digit)));
   JsonValue samples = JsonValue::array();
   for (const std::string& sample : cell.samples) samples.items.push_back(JsonValue::of(sample));
   json.add("samples", std::move(samples));
   return json;
-}
-
-/// All depths of one context size, the deepest first: a shallower needle leaves the beginning of
-/// the text as it was.
-std::vector<Cell> measure_context(OpenModel& open, const SearchOptions& options,
-                                  const corpus::Tokenizer& tokenizer,
-                                  const corpus::Haystack& haystack, std::int64_t context,
-                                  base::Progress& progress) {
-  constexpr std::size_t kSamples = 3;
-  const evaluation::NeedleTrials trials{options.needles, options.seed, context};
-  const corpus::NeedleWriter writer(tokenizer);
-  const std::int64_t batch = options.batch_for(context);
-  device::Arena arena(open.arena.device());
-  evaluation::NeedleReader reader(open.model, tokenizer, batch, context, arena);
-  std::vector<Cell> cells;
-  for (const double depth : options.depths) cells.push_back({context, depth, 0, 0, 0, {}});
-  for (std::int64_t first = 0; first < options.trials; first += batch) {
-    for (std::int64_t d = std::ssize(cells) - 1; d >= 0; --d) {
-      Cell& cell = cells[static_cast<std::size_t>(d)];
-      std::vector<NeedleQuestion> questions;
-      for (std::int64_t trial = first; trial < first + batch; ++trial) {
-        questions.push_back(evaluation::ask(writer, haystack, trials, trial, cell.depth,
-                                            evaluation::needle_of(trials, trial, d)));
-      }
-      const std::vector<std::string> answers =
-          reader.answer(open.stream, questions, {},
-                        [&](std::int64_t positions) { progress.advance(batch * positions); });
-      for (std::size_t i = 0; i < answers.size(); ++i) {
-        const NeedleOutcome outcome = evaluation::judge(questions[i].needle, answers[i]);
-        ++cell.trials;
-        cell.exact += outcome == NeedleOutcome::exact ? 1 : 0;
-        cell.first_digit += outcome != NeedleOutcome::wrong ? 1 : 0;
-        if (cell.samples.size() < kSamples) {
-          cell.samples.push_back(questions[i].needle.digits() + ":" + base::printable(answers[i]));
-        }
-      }
-    }
-  }
-  return cells;
 }
 
 JsonValue needle_settings(const SearchOptions& options, const OpenModel& open) {
@@ -162,10 +107,10 @@ JsonValue run_needle(OpenModel& open, const SearchOptions& options,
                               std::ssize(options.depths) * options.trials;
     base::Progress progress("evaluate needle", work, {.unit = "tokens"});
     for (const std::int64_t context : missing) {
-      for (const Cell& cell :
-           measure_context(open, options, tokenizer, haystack, context, progress)) {
-        json.find("cells")->items.push_back(json_of(cell));
-      }
+      evaluation::NeedleSearch search(open.model, tokenizer, haystack, options.trials_of(context));
+      const std::vector<NeedleCell> measured = search.at_depths(
+          open.stream, options.depths, [&](std::int64_t tokens) { progress.advance(tokens); });
+      for (const NeedleCell& cell : measured) json.find("cells")->items.push_back(json_of(cell));
       // A context size at a time, so that an interrupted call goes on from there.
       if (!file.empty()) base::write_file_atomically(file, base::to_text(json) + "\n");
     }

@@ -7,13 +7,6 @@
 
 namespace ssmax::app {
 
-namespace {
-
-/// Tokens of all contexts that are read side by side: enough to keep the matmuls busy.
-constexpr std::int64_t kTokensAtOnce = 65536;
-
-}  // namespace
-
 void NeedleOptions::add_to(CLI::App& task) {
   task.allow_extras();
   task.add_option("--haystack", haystack,
@@ -41,8 +34,9 @@ void NeedleOptions::add_to(CLI::App& task) {
   result.add_to(task);
 }
 
-std::int64_t NeedleOptions::batch_for(std::int64_t context) const {
-  return even_batch(trials, batch > 0 ? batch : kTokensAtOnce / context);
+evaluation::NeedleTrials NeedleOptions::trials_of(std::int64_t context) const {
+  const std::int64_t most = batch > 0 ? batch : kTokensSideBySide / context;
+  return {needles, seed, context, trials, even_batch(trials, most)};
 }
 
 corpus::Haystack NeedleOptions::read_haystack(const corpus::Tokenizer& from) const {

@@ -7,6 +7,7 @@
 #include "app/evaluate/evaluate.h"
 #include "corpus/haystack.h"
 #include "corpus/needle.h"
+#include "evaluation/needle.h"
 
 namespace ssmax::app {
 
@@ -23,8 +24,7 @@ struct NeedleOptions {
 
   void add_to(CLI::App& task);
 
-  /// Trials of a context size that are read side by side.
-  std::int64_t batch_for(std::int64_t context) const;
+  evaluation::NeedleTrials trials_of(std::int64_t context) const;
   /// With a progress line.
   corpus::Haystack read_haystack(const corpus::Tokenizer& from) const;
 };
