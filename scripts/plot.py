@@ -62,12 +62,23 @@ def read_text(path):
 
 
 def told_apart(names, paths):
-    """The names; those that several share become the names of their folders or files."""
-    def of_path(path):
+    """The names; those that several share become the shortest ends of their folders' or files'
+    paths that differ, as `ssmax evaluate` calls them."""
+    def parts(path):
         path = pathlib.Path(path).resolve()
-        return path.name if path.is_dir() else (
-            path.parent.name if path.name == "metrics.jsonl" else path.stem)
-    return [of_path(path) if names.count(name) > 1 else name for name, path in zip(names, paths)]
+        return (path if path.is_dir() else (
+            path.parent if path.name == "metrics.jsonl" else path.with_suffix(""))).parts[1:]
+
+    result = list(names)
+    for name in {name for name in names if names.count(name) > 1}:
+        indices = [index for index, other in enumerate(names) if other == name]
+        all_parts = [parts(paths[index]) for index in indices]
+        tails = [["_".join(one[-count:]) for one in all_parts]
+                 for count in range(1, 1 + max(map(len, all_parts)))]
+        apart = next((tail for tail in tails if len(set(tail)) == len(tail)), tails[0])
+        for index, tail in zip(indices, apart):
+            result[index] = tail
+    return result
 
 
 def look(index):

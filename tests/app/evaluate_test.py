@@ -70,6 +70,8 @@ class Test:
         self.expect(once - none < size / 2,
                     f"the model of a checkpoint of {size} bytes takes {once - none} bytes to know")
 
+        self.names(data)
+
         shutil.copytree(self.folder / "two", self.folder / "damaged")
         weights = self.folder / "damaged/checkpoints/step_00000001/model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-1] + b"?")
@@ -77,6 +79,28 @@ class Test:
         self.expect(result.returncode == CHECKPOINT and "model.safetensors" in result.stderr,
                     f"a damaged checkpoint: exit code {result.returncode}\n{result.stderr}")
         self.expect(result.stdout == "", f"a damaged checkpoint shows after\n{result.stdout}")
+
+
+    def names(self, data):
+        """Runs of one name, in folders of one name; and two checkpoints of a run."""
+        for seed in ("1", "2"):
+            self.make("train", "one.json", "--out", f"{seed}/b", "--training.steps=2",
+                      "--checkpoint.every_steps=1", "--seed=" + seed)
+        steps = tuple(f"1/b/checkpoints/step_0000000{step}" for step in (1, 2))
+        for label, checkpoints, names in (
+                ("same", ("1/b", "2/b", "two"), ("1_b", "2_b", "two")),
+                ("steps", steps, ("b_step_00000001", "b_step_00000002")),
+                ("mixed", (*steps, "2/b"),
+                 ("1_b_step_00000001", "1_b_step_00000002", "2_b_step_00000002")),
+                ("apart", ("1/b", "two"), ("one", "two"))):
+            result = self.run("evaluate", *checkpoints, "loss", *data, "--json",
+                              label + "/{name}.json")
+            self.expect(result.returncode == 0, f"{label}: {result.stderr}")
+            found = {file.stem: json.loads(file.read_text())["name"]
+                     for file in (self.folder / label).glob("*.json")}
+            self.expect(found == {name: name for name in names}, f"{label}: found {found}")
+            for name in names:
+                self.expect(f"{name}, " in result.stdout, f"{name} is not in\n{result.stdout}")
 
 
 def main():

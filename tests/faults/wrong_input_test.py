@@ -81,7 +81,8 @@ CASES = [
     ("generate data", CHECKPOINT, ["expected the manifest of a checkpoint", "token shards"]),
     ("evaluate exported loss", CHECKPOINT, ["Hugging Face folder", "ssmax import"]),
     # Results
-    ("evaluate run run loss --json {name}_loss.json", USAGE, ["two checkpoints are named small"]),
+    ("evaluate run run loss --json {name}_loss.json", USAGE,
+     ["small_loss.json", "name each checkpoint once"]),
     ("evaluate run loss --json {name}.json", USAGE, ["small.json", "no result of evaluate"]),
     ("evaluate run loss --json text/a.txt", USAGE, ["text/a.txt", "no result of evaluate"]),
     ("evaluate loss", USAGE, ["found 'loss' and no checkpoint in front of it"]),

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <set>
+#include <map>
+#include <utility>
 
+#include "app/evaluate/names.h"
 #include "base/durable_file.h"
 #include "base/read_file.h"
 #include "base/strict_json.h"
@@ -49,25 +51,36 @@ void check_replaceable(const std::filesystem::path& file) {
                                                 "evaluate; choose another name");
 }
 
+std::vector<std::string> names_of(const std::vector<checkpoint::LoadedCheckpoint>& checkpoints,
+                                  const std::vector<std::string>& overrides) {
+  std::vector<std::string> names;
+  for (const checkpoint::LoadedCheckpoint& checkpoint : checkpoints) {
+    names.push_back(train::saved_config(checkpoint, overrides).name);
+  }
+  return told_apart(std::move(names), checkpoints);
+}
+
 /// The result of each checkpoint needs a file of its own; asked before hours of work.
 void check_files(const std::vector<checkpoint::LoadedCheckpoint>& checkpoints,
-                 const ResultFile& result, const std::vector<std::string>& overrides) {
+                 const ResultFile& result, const std::vector<std::string>& names) {
   if (result.pattern.empty()) return;
-  if (checkpoints.size() > 1 && result.pattern.find(kName) == std::string::npos) {
+  if (names.size() > 1 && result.pattern.find(kName) == std::string::npos) {
     throw base::Error(base::ErrorKind::usage, "--json " + result.pattern +
                                                   " would hold the results of " +
-                                                  std::to_string(checkpoints.size()) +
+                                                  std::to_string(names.size()) +
                                                   " checkpoints; put {name} into the file's name");
   }
-  std::set<std::string> names;
-  for (const checkpoint::LoadedCheckpoint& checkpoint : checkpoints) {
-    const std::string name = train::saved_config(checkpoint, overrides).name;
-    check_replaceable(result.of(name));
-    if (names.insert(name).second) continue;
-    throw base::Error(base::ErrorKind::usage, "two checkpoints are named " + name +
-                                                  ", so that their results would go to one file, " +
-                                                  result.of(name).string() +
-                                                  "; evaluate them one at a time");
+  std::map<std::filesystem::path, std::filesystem::path> checkpoint_of;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const std::filesystem::path file = result.of(names[i]);
+    check_replaceable(file);
+    const auto [first, is_new] = checkpoint_of.emplace(file, checkpoints[i].folder());
+    if (is_new) continue;
+    throw base::Error(base::ErrorKind::usage, "the results of " + first->second.string() +
+                                                  " and of " + checkpoints[i].folder().string() +
+                                                  " would go to one file, " + file.string() +
+                                                  "; name each checkpoint once, or evaluate them "
+                                                  "one at a time");
   }
 }
 
@@ -84,7 +97,8 @@ class TaskFormatter : public CLI::Formatter {
 
 void ResultFile::add_to(CLI::App& task) {
   task.add_option("--json", pattern,
-                  "Write the result to this file too; {name} stands for the run's name");
+                  "Write the result to this file too; {name} stands for the run's name, see ssmax "
+                  "evaluate --help");
 }
 
 std::filesystem::path ResultFile::of(const std::string& name) const {
@@ -96,19 +110,20 @@ std::filesystem::path ResultFile::of(const std::string& name) const {
 
 void evaluate_each(const Evaluation& evaluation, const ResultFile& result, const Measure& measure) {
   const std::vector<std::string> overrides = overrides_of(*evaluation.command);
-  const bool several = evaluation.checkpoints.size() > 1;
   // A damaged or absent one shows before the others were measured.
   std::vector<checkpoint::LoadedCheckpoint> checkpoints;
   for (const std::string& path : evaluation.checkpoints) {
     checkpoints.push_back(checkpoint::load(path));
   }
-  check_files(checkpoints, result, overrides);
-  for (checkpoint::LoadedCheckpoint& checkpoint : checkpoints) {
-    OpenModel open(std::move(checkpoint), overrides);
+  const std::vector<std::string> names = names_of(checkpoints, overrides);
+  check_files(checkpoints, result, names);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    OpenModel open(std::move(checkpoints[i]), overrides);
+    open.config.name = names[i];  // what tables and results call it
     const device::CoreWatch cores;
     const std::filesystem::path file = result.of(open.config.name);
     make_folder_of(file);
-    if (several) {
+    if (names.size() > 1) {
       std::printf("%s, %s\n", open.config.name.c_str(), open.loaded.folder().c_str());
     }
     const base::JsonValue json = measure(open, file);
@@ -147,7 +162,9 @@ void add_evaluate(CLI::App& program) {
       "`ssmax evaluate CHECKPOINT TASK --help` explains a task. Config keys may be overridden, so\n"
       "that a model can be tested beyond its training length:\n"
       "Example:  ssmax evaluate runs/a runs/b positions --data 'data/books/val_*.bin' \\\n"
-      "              --sequence-length 1024 --model.position.theta=500000 --json '{name}.json'");
+      "              --sequence-length 1024 --model.position.theta=500000 --json '{name}.json'\n"
+      "Runs that have one name go by the shortest end of their paths that tells them apart, in\n"
+      "tables and files: runs/1/b and runs/2/b are 1_b and 2_b.");
   command->allow_extras();
   auto evaluation = std::make_shared<Evaluation>();
   evaluation->command = command;

@@ -23,7 +23,7 @@ struct ResultFile {
 
   /// Adds the option --json.
   void add_to(CLI::App& task);
-  /// "{name}" replaced by the run's name.
+  /// "{name}" replaced by what the run is called, see told_apart().
   std::filesystem::path of(const std::string& name) const;
 };
 
