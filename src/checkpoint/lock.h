@@ -8,7 +8,7 @@ namespace ssmax::checkpoint {
 inline constexpr char kLockName[] = "run.lock";
 
 /// Holds a run's folder for one process as long as it lives; the kernel lets go when the process
-/// dies, however it does. Taken by rank 0 only.
+/// dies, however it does. Taken by rank 0 only, and only its holder may remove the file.
 class RunLock {
  public:
   /// Makes the folder. Error(usage) naming the owner's process id, host and start time when another
@@ -22,6 +22,8 @@ class RunLock {
   static std::string owner(const std::filesystem::path& run_folder);
 
  private:
+  void take(const std::filesystem::path& run_folder, const std::filesystem::path& path);
+
   int descriptor_ = -1;
 };
 

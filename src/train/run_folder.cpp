@@ -3,9 +3,26 @@
 #include <utility>
 
 #include "base/config.h"
+#include "checkpoint/checkpoint_store.h"
 #include "train/run_config.h"
 
 namespace ssmax::train {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// What taking the lock makes: folders, the outermost first, and the lock's file.
+std::vector<fs::path> made_by_locking(const fs::path& run_folder) {
+  std::vector<fs::path> made;
+  for (fs::path path = fs::absolute(run_folder / checkpoint::kLockName).lexically_normal();
+       !fs::exists(fs::symlink_status(path)); path = path.parent_path()) {
+    made.insert(made.begin(), path);
+  }
+  return made;
+}
+
+}  // namespace
 
 void require_no_other_config(const std::filesystem::path& folder) {
   const std::filesystem::path file = folder / "config.json";
@@ -19,6 +36,22 @@ void require_no_other_config(const std::filesystem::path& folder) {
                                                   "place; choose another folder (" +
                                                   error.what() + ")");
   }
+}
+
+RunFolder::Files::Files(const fs::path& path) : made(made_by_locking(path)), lock(path) {
+  // Asked with the lock held: until then another run may have made them, and they are its own.
+  const fs::path log_path = path / "log.txt";
+  for (const fs::path& own : {log_path, checkpoint::checkpoints_folder(path)}) {
+    if (!fs::exists(fs::symlink_status(own))) made.push_back(own);
+  }
+  log.emplace(log_path);
+}
+
+RunFolder::Files::~Files() {
+  if (metrics) return;
+  // A folder that somebody put something into stays.
+  std::error_code ignored;
+  for (auto path = made.rbegin(); path != made.rend(); ++path) fs::remove(*path, ignored);
 }
 
 RunFolder::RunFolder(std::filesystem::path path, bool is_root)

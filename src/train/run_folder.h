@@ -18,7 +18,9 @@ namespace ssmax::train {
 void require_no_other_config(const std::filesystem::path& folder);
 
 /// What rank 0 has open in a run's folder: the lock, log.txt, metrics.jsonl and TensorBoard's
-/// events. Other ranks have nothing open there, and what they are told to write is not written.
+/// events. Other ranks have nothing open there, and what they are told to write is not written. A
+/// run that ends before its metrics begin takes away again what opening the folder made, and
+/// nothing that was there before.
 class RunFolder {
  public:
   /// Touches nothing yet.
@@ -51,10 +53,14 @@ class RunFolder {
 
  private:
   struct Files {
-    explicit Files(const std::filesystem::path& path) : lock(path), log(path / "log.txt") {}
+    explicit Files(const std::filesystem::path& path);
+    ~Files();
+    Files(const Files&) = delete;
+    Files& operator=(const Files&) = delete;
 
+    std::vector<std::filesystem::path> made;  // by opening, in this order
     checkpoint::RunLock lock;
-    base::LogFile log;
+    std::optional<base::LogFile> log;
     std::optional<MetricsLog> metrics;
     std::optional<TensorboardLog> tensorboard;
   };

@@ -10,6 +10,7 @@ file. Needs the Python standard library only.
 import json
 import pathlib
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -142,6 +143,9 @@ class Test:
         before = self.files()
         for command, code, words in CASES:
             self.expect(command, self.run(*command.split()), code, words)
+            if (self.folder / "new").exists():
+                self.failures.append(f"{command}: has left the folder of a run")
+                shutil.rmtree(self.folder / "new")
         if self.files() != before:
             self.failures.append("the files of the run have changed")
 
@@ -159,6 +163,7 @@ class Test:
                     DISK, ["without its last checkpoint", "File too large"])
         self.spoilt()
         self.overlapping()
+        self.starts_that_fail()
 
     def overlapping(self):
         result = self.run("train", "small.json", "--out", "overlapping", "--data.train=data/*.bin")
@@ -174,6 +179,28 @@ class Test:
         log = (self.folder / "spoilt" / "log.txt").read_text(encoding="utf-8")
         if "lower optimizer.learning_rate" not in log:
             self.failures.append(f"spoilt/log.txt does not say why the run ended\n{log}")
+
+    def starts_that_fail(self):
+        """They leave every folder as it was."""
+        (self.folder / "empty").mkdir()
+        (self.folder / "mine").mkdir()
+        for name in ("notes.txt", "log.txt", "run.lock"):
+            (self.folder / "mine" / name).write_text("mine\n")
+        for out in ("empty", "empty/deep/er", "mine", "mine/deep"):
+            self.expect(f"train --out {out}",
+                        self.run("train", "small.json", "--out", out, "--data.train=none.bin"),
+                        DATA, ["none.bin"])
+        left = {str(path.relative_to(self.folder)) for name in ("empty", "mine")
+                for path in (self.folder / name).rglob("*")}
+        if left != {"mine/notes.txt", "mine/log.txt", "mine/run.lock"}:
+            self.failures.append(f"starts that failed have left {sorted(left)}")
+        for name in ("notes.txt", "log.txt"):
+            if not (self.folder / "mine" / name).read_text().startswith("mine\n"):
+                self.failures.append(f"a start that failed has changed mine/{name}")
+        # A run that was there resumes as if nothing had been.
+        self.expect("train --out run", self.run("train", "small.json", "--out", "run",
+                                                "--data.train=none.bin"), DATA, ["none.bin"])
+        self.make("train", "small.json", "--out", "run")
 
 
 def main():
