@@ -49,13 +49,14 @@ void run_swap(const CLI::App& command, const SwapOptions& options) {
   parameters.initialize(stream, static_cast<std::uint64_t>(config.seed));
   const checkpoint::SwapReport report =
       checkpoint::load_parameters(loaded, parameters, {kNormalizer});
-  const auto moments = checkpoint::load_moments(loaded, parameters, first, second);
+  const std::vector<std::int64_t> step_counts =
+      checkpoint::load_moments(loaded, parameters, first, second);
 
   checkpoint::Manifest manifest = loaded.manifest();
   manifest.files.clear();
   std::erase_if(manifest.state,
                 [](const auto& entry) { return entry.first.starts_with(checkpoint::kStepCount); });
-  checkpoint::add_step_counts(manifest, parameters, moments.step_counts);
+  checkpoint::add_step_counts(manifest, parameters, step_counts);
   const checkpoint::SaveReport saved =
       write_run(options.out, config, manifest,
                 checkpoint::tensor_files(checkpoint::model_tensors(parameters),

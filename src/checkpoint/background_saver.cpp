@@ -157,11 +157,6 @@ std::vector<SaveOutcome> BackgroundSaver::wait() {
   return std::exchange(state_->outcomes, {});
 }
 
-bool BackgroundSaver::busy() const {
-  const std::lock_guard lock(state_->mutex);
-  return state_->busy;
-}
-
 std::int64_t BackgroundSaver::snapshot_bytes(const std::vector<TensorFile>& files) {
   std::int64_t bytes = 0;
   for (const TensorFile& file : files) {

@@ -41,7 +41,6 @@ class BackgroundSaver {
   /// Waits for the save in flight, then poll().
   std::vector<SaveOutcome> wait();
 
-  bool busy() const;
   /// Bytes of the snapshot that these tensors need, for the memory plan.
   static std::int64_t snapshot_bytes(const std::vector<TensorFile>& files);
 

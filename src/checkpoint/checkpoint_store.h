@@ -75,8 +75,6 @@ class CheckpointStore {
   SaveReport save(Manifest manifest, const std::vector<TensorFile>& files,
                   comm::Communicator& ranks = comm::solo()) const;
 
-  const std::filesystem::path& folder() const { return folder_; }  ///< RUN/checkpoints
-
  private:
   void commit(const std::filesystem::path& temporary, const Manifest& manifest,
               SaveReport& report) const;

@@ -33,12 +33,9 @@ JsonValue numbers(const std::vector<double>& values) {
   return list;
 }
 
-JsonValue state_json(const std::map<std::string, StateValue>& state) {
+JsonValue state_json(const std::map<std::string, std::int64_t>& state) {
   JsonValue object = JsonValue::object();
-  for (const auto& entry : state) {
-    std::visit([&](const auto& held) { object.add(entry.first, JsonValue::of(held)); },
-               entry.second);
-  }
+  for (const auto& [key, value] : state) object.add(key, JsonValue::of(value));
   return object;
 }
 
@@ -62,21 +59,16 @@ bool is_hash(std::string_view text) {
 /// How a refusal of a key names this format.
 std::string format_text() { return "format " + std::to_string(kManifestFormat); }
 
-std::map<std::string, StateValue> parse_state(const JsonValue& object, std::string_view source) {
-  std::map<std::string, StateValue> state;
+std::map<std::string, std::int64_t> parse_state(const JsonValue& object, std::string_view source) {
+  std::map<std::string, std::int64_t> state;
   for (const base::JsonMember& member : object.members) {
     const JsonValue& value = member.value;
-    if (value.type == JsonValue::Type::integer) {
-      state[member.key] = value.integer;
-    } else if (value.type == JsonValue::Type::number) {
-      state[member.key] = value.number;
-    } else if (value.type == JsonValue::Type::string) {
-      state[member.key] = value.text;
-    } else {
+    if (value.type != JsonValue::Type::integer) {
       throw base::Error(base::ErrorKind::checkpoint,
                         base::located(source, value.line, "state." + base::printable(member.key),
-                                      "expected a number or a string, found " + describe(value)));
+                                      "expected an integer, found " + describe(value)));
     }
+    state[member.key] = value.integer;
   }
   return state;
 }
@@ -125,44 +117,19 @@ void check_hash(std::string_view text, std::string_view source) {
   }
 }
 
-const StateValue& state_value(const Manifest& manifest, const std::string& key) {
-  const auto found = manifest.state.find(key);
-  if (found == manifest.state.end()) {
-    throw base::Error(base::ErrorKind::checkpoint,
-                      "the manifest's state has no " + in_quotes(key) +
-                          "; the checkpoint is of another version of the program");
-  }
-  return found->second;
-}
-
-[[noreturn]] void fail_state_type(const std::string& key, std::string_view expected) {
-  throw base::Error(base::ErrorKind::checkpoint,
-                    "the manifest's state." + key + ": expected " + std::string(expected));
-}
-
 }  // namespace
 
 std::int64_t Manifest::integer(const std::string& key) const {
-  if (const auto* value = std::get_if<std::int64_t>(&state_value(*this, key))) return *value;
-  fail_state_type(key, "an integer");
+  const auto found = state.find(key);
+  if (found != state.end()) return found->second;
+  throw base::Error(base::ErrorKind::checkpoint,
+                    "the manifest's state has no " + in_quotes(key) +
+                        "; the checkpoint is of another version of the program");
 }
 
 std::int64_t Manifest::integer(const std::string& key, std::int64_t absent) const {
-  return state.contains(key) ? integer(key) : absent;
-}
-
-double Manifest::number(const std::string& key) const {
-  const StateValue& value = state_value(*this, key);
-  if (const auto* number = std::get_if<double>(&value)) return *number;
-  if (const auto* integer = std::get_if<std::int64_t>(&value)) {
-    return static_cast<double>(*integer);
-  }
-  fail_state_type(key, "a number");
-}
-
-const std::string& Manifest::text(const std::string& key) const {
-  if (const auto* value = std::get_if<std::string>(&state_value(*this, key))) return *value;
-  fail_state_type(key, "a string");
+  const auto found = state.find(key);
+  return found == state.end() ? absent : found->second;
 }
 
 std::string to_text(const Manifest& manifest) {

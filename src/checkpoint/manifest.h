@@ -5,7 +5,6 @@
 #include <map>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
 
 #include "base/version.h"
@@ -15,8 +14,6 @@ namespace ssmax::checkpoint {
 
 inline constexpr std::int64_t kManifestFormat = 1;
 inline constexpr char kManifestName[] = "manifest.json";
-
-using StateValue = std::variant<std::int64_t, double, std::string>;
 
 /// manifest.json of a checkpoint: written last, so that its presence means that all is there.
 struct Manifest {
@@ -34,16 +31,14 @@ struct Manifest {
   /// The window that decides whether a loss or a gradient norm is a spike; oldest first, finite.
   std::vector<double> recent_losses;
   std::vector<double> recent_norms;
-  /// Anything else that a resume needs. Numbers must be finite.
-  std::map<std::string, StateValue> state;
+  /// Anything else that a resume needs.
+  std::map<std::string, std::int64_t> state;
   std::vector<WrittenFile> files;
 
-  /// A value of `state`; Error(checkpoint) naming the key when it is absent or of another type.
+  /// A value of `state`; Error(checkpoint) naming the key when it is absent.
   std::int64_t integer(const std::string& key) const;
   /// The same; `absent` when there is none.
   std::int64_t integer(const std::string& key, std::int64_t absent) const;
-  double number(const std::string& key) const;  ///< an integer counts as a number
-  const std::string& text(const std::string& key) const;
 };
 
 /// JSON text whose last member is the hash of the text, so that no flipped bit goes unseen.

@@ -194,13 +194,14 @@ SwapReport load_parameters(const LoadedCheckpoint& checkpoint, const ParameterSe
                          std::span(allow_change.begin(), allow_change.size()));
 }
 
-LoadedMoments load_moments(const LoadedCheckpoint& checkpoint, const ParameterSet& parameters,
-                           const Tensor& first_moment, const Tensor& second_moment) {
+std::vector<std::int64_t> load_moments(const LoadedCheckpoint& checkpoint,
+                                       const ParameterSet& parameters, const Tensor& first_moment,
+                                       const Tensor& second_moment) {
   device::Stream stream(first_moment.device());
   device::fill_zero(stream, first_moment);
   device::fill_zero(stream, second_moment);
   stream.synchronize();
-  LoadedMoments result;
+  std::vector<std::int64_t> step_counts;
   for (int index = 0; index < parameters.count(); ++index) {
     const ParameterSpec& spec = parameters.specs()[static_cast<std::size_t>(index)];
     const TensorInfo* first = checkpoint.find(kFirstMoment + spec.name);
@@ -213,8 +214,7 @@ LoadedMoments load_moments(const LoadedCheckpoint& checkpoint, const ParameterSe
     // A parameter that a swap creates anew starts without a past.
     const TensorInfo* weight = checkpoint.find(spec.name);
     if (first == nullptr || weight == nullptr || !same_shape(*weight, spec)) {
-      result.absent.push_back(spec.name);
-      result.step_counts.push_back(0);
+      step_counts.push_back(0);
       continue;
     }
     for (const TensorInfo* moment : {first, second}) {
@@ -229,9 +229,9 @@ LoadedMoments load_moments(const LoadedCheckpoint& checkpoint, const ParameterSe
       checkpoint.read_elements(first->name, part->first, first_moment.rows(part->offset, count));
       checkpoint.read_elements(second->name, part->first, second_moment.rows(part->offset, count));
     }
-    result.step_counts.push_back(checkpoint.manifest().integer(kStepCount + spec.name));
+    step_counts.push_back(checkpoint.manifest().integer(kStepCount + spec.name));
   }
-  return result;
+  return step_counts;
 }
 
 std::vector<NamedTensor> model_tensors(const ParameterSet& parameters) {

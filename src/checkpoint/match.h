@@ -50,17 +50,14 @@ SwapReport load_parameters(const LoadedCheckpoint& checkpoint,
                            const params::ParameterSet& parameters,
                            std::initializer_list<std::string> allow_change);
 
-/// Optimizer steps that each parameter has seen, in the order of the specs.
-struct LoadedMoments {
-  std::vector<std::int64_t> step_counts;
-  std::vector<std::string> absent;  ///< parameters without moments in the file: zero, step count 0
-};
-
 /// Fills the moments of ParameterSet::updated(), its pieces one after the other; gaps become zero.
-/// Error(checkpoint) when only one of a parameter's two moments, or no step count, is there.
-LoadedMoments load_moments(const LoadedCheckpoint& checkpoint,
-                           const params::ParameterSet& parameters,
-                           const device::Tensor& first_moment, const device::Tensor& second_moment);
+/// Returns the optimizer steps that each parameter has seen, in the order of the specs: 0 where
+/// the file has no moments. Error(checkpoint) when only one of a parameter's two moments, or no
+/// step count, is there.
+std::vector<std::int64_t> load_moments(const LoadedCheckpoint& checkpoint,
+                                       const params::ParameterSet& parameters,
+                                       const device::Tensor& first_moment,
+                                       const device::Tensor& second_moment);
 
 /// The tensors of model.safetensors: slices, under their names, of whole master weights, which are
 /// ParameterSet::flat_master() unless that is partial.

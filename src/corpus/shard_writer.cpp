@@ -83,11 +83,4 @@ ManifestFile ShardWriter::finish() {
   return file;
 }
 
-ManifestFile write_shard(const std::filesystem::path& path, std::span<const std::int32_t> tokens,
-                         TokenType type) {
-  ShardWriter writer(path, type);
-  writer.append(tokens);
-  return writer.finish();
-}
-
 }  // namespace ssmax::corpus

@@ -39,8 +39,4 @@ class ShardWriter {
   std::vector<std::byte> buffer_;
 };
 
-/// A shard of these tokens.
-ManifestFile write_shard(const std::filesystem::path& path, std::span<const std::int32_t> tokens,
-                         TokenType type = TokenType::uint16);
-
 }  // namespace ssmax::corpus

@@ -44,8 +44,6 @@ class Trainer {
   /// written.
   void run(const StopSignals& signals, Watchdog& watchdog);
 
-  std::int64_t steps_done() const { return step_; }
-
  private:
   // How a run begins, goes on and goes back: trainer_start.cpp.
   void begin();

@@ -226,10 +226,9 @@ void Trainer::roll_back() {
 /// Everything but the weights.
 void Trainer::restore(const checkpoint::LoadedCheckpoint& loaded) {
   const checkpoint::Manifest& saved = loaded.manifest();
-  const auto moments = checkpoint::load_moments(loaded, state_->model.parameters(),
-                                                state_->optimizer.flat_first_moment(),
-                                                state_->optimizer.flat_second_moment());
-  state_->optimizer.set_step_counts(moments.step_counts);
+  state_->optimizer.set_step_counts(checkpoint::load_moments(
+      loaded, state_->model.parameters(), state_->optimizer.flat_first_moment(),
+      state_->optimizer.flat_second_moment()));
   if (!saved.data_fingerprint.empty() && saved.data_fingerprint != loader_->fingerprint()) {
     folder_.warn("the training data differs from what the checkpoint was trained on (fingerprint " +
                  saved.data_fingerprint + ", now " + loader_->fingerprint() +

@@ -15,6 +15,7 @@ using Names = std::vector<std::string>;
 class CheckpointStoreTest : public testing::Test {
  protected:
   TemporaryFolder run_;
+  const fs::path folder_ = checkpoints_folder(run_.path());
   CheckpointStore store_{run_.path(), 2};
   TinyRun tiny_;
 };
@@ -24,8 +25,8 @@ TEST_F(CheckpointStoreTest, saves_all_that_the_contract_names) {
   const SaveReport report = store_.save(tiny_.manifest(1000), tiny_.files());
   EXPECT_TRUE(report.warnings.empty());
   EXPECT_EQ(report.folder, run_.path() / "checkpoints" / "step_00001000");
-  EXPECT_EQ(names_in(store_.folder()), (Names{"latest", "step_00001000"}));
-  EXPECT_EQ(read_all(store_.folder() / "latest"), "step_00001000\n");
+  EXPECT_EQ(names_in(folder_), (Names{"latest", "step_00001000"}));
+  EXPECT_EQ(read_all(folder_ / "latest"), "step_00001000\n");
   EXPECT_EQ(names_in(report.folder),
             (Names{"manifest.json", "model.safetensors", "optimizer.safetensors"}));
 
@@ -48,17 +49,17 @@ TEST_F(CheckpointStoreTest, keeps_the_newest) {
   for (const std::int64_t step : {10, 20, 30, 100000000}) {
     EXPECT_TRUE(store_.save(tiny_.manifest(step), tiny_.files()).warnings.empty());
   }
-  EXPECT_EQ(names_in(store_.folder()), (Names{"latest", "step_00000030", "step_100000000"}));
+  EXPECT_EQ(names_in(folder_), (Names{"latest", "step_00000030", "step_100000000"}));
   EXPECT_EQ(step_folders(run_.path()).front().filename(), "step_100000000");
 }
 
 TEST_F(CheckpointStoreTest, newer_ones_neither_count_nor_go) {
   store_.prepare(0);
   for (const std::int64_t step : {10, 20, 50, 60}) store_.save(tiny_.manifest(step), tiny_.files());
-  EXPECT_EQ(names_in(store_.folder()), (Names{"latest", "step_00000050", "step_00000060"}));
+  EXPECT_EQ(names_in(folder_), (Names{"latest", "step_00000050", "step_00000060"}));
   // A run that had to go back and saves its first checkpoint again.
   store_.save(tiny_.manifest(30), tiny_.files());
-  EXPECT_EQ(names_in(store_.folder()),
+  EXPECT_EQ(names_in(folder_),
             (Names{"latest", "step_00000030", "step_00000050", "step_00000060"}));
 }
 
@@ -67,7 +68,7 @@ TEST_F(CheckpointStoreTest, replaces_the_same_step) {
   store_.save(tiny_.manifest(10), tiny_.files());
   const TinyRun other(2);
   EXPECT_TRUE(store_.save(other.manifest(10), other.files()).warnings.empty());
-  EXPECT_EQ(names_in(store_.folder()), (Names{"latest", "step_00000010"}));
+  EXPECT_EQ(names_in(folder_), (Names{"latest", "step_00000010"}));
   expect_holds(load(run_.path()), other);
 }
 
@@ -84,16 +85,15 @@ TEST_F(CheckpointStoreTest, prepare_removes_what_dead_runs_left_and_nothing_else
   const Names left = {"step_00000020.tmp.123", ".trash-step_00000001.99", "latest.tmp.1.0",
                       "probe.tmp.file"};
   for (const std::string& name : left) {
-    fs::create_directories(store_.folder() / name);
-    write_all(store_.folder() / name / "model.safetensors", "half");
+    fs::create_directories(folder_ / name);
+    write_all(folder_ / name / "model.safetensors", "half");
   }
-  fs::create_directories(store_.folder() / "notes.tmp.mine");
-  write_all(store_.folder() / "readme.txt", "mine");
+  fs::create_directories(folder_ / "notes.tmp.mine");
+  write_all(folder_ / "readme.txt", "mine");
   // Half-written folders are never candidates, cleaned or not.
   EXPECT_EQ(step_folders(run_.path()).size(), 1U);
   EXPECT_TRUE(store_.prepare(0).empty());
-  EXPECT_EQ(names_in(store_.folder()),
-            (Names{"latest", "notes.tmp.mine", "readme.txt", "step_00000010"}));
+  EXPECT_EQ(names_in(folder_), (Names{"latest", "notes.tmp.mine", "readme.txt", "step_00000010"}));
   expect_holds(load(run_.path()), tiny_);
 }
 
@@ -109,7 +109,7 @@ TEST_F(CheckpointStoreTest, prepare_needs_room_for_one_more_than_is_kept) {
   const std::int64_t bytes = base::free_bytes(run_.path()) / 5 * 2;  // 3 of them do not fit, 2 do
   EXPECT_NE(error_of(base::ErrorKind::disk, [&] { store_.prepare(bytes); }), "");
   // The room of those that are there counts: they go before the disk is full.
-  const fs::path old = store_.folder() / "step_00000001";
+  const fs::path old = folder_ / "step_00000001";
   fs::create_directories(old);
   write_all(old / kModelFile, "");
   fs::resize_file(old / kModelFile, static_cast<std::uintmax_t>(bytes));  // sparse
@@ -155,7 +155,7 @@ TEST_F(CheckpointStoreTest, old_ones_stay_while_the_new_one_may_be_lost) {
   store_.save(tiny_.manifest(10), tiny_.files());
   store_.save(tiny_.manifest(20), tiny_.files());
   base::set_disk_fault_hook([&](base::DiskCall call, const fs::path& path) {
-    const bool names = call == base::DiskCall::sync_folder && path == store_.folder();
+    const bool names = call == base::DiskCall::sync_folder && path == folder_;
     return names ? base::DiskFault{.error = EIO} : base::DiskFault{};
   });
   const SaveReport report = store_.save(tiny_.manifest(30), tiny_.files());

@@ -33,6 +33,7 @@ TEST_P(DiskFaultTest, at_every_call_of_a_save) {
   const TinyRun older(1), newer(2);
   const bool is_error = GetParam().fault.error != 0;
   const TemporaryFolder run;
+  const fs::path folder = checkpoints_folder(run.path());
   const CheckpointStore store(run.path(), 2);
   store.prepare(0);
   store.save(older.manifest(10), older.files());
@@ -40,9 +41,9 @@ TEST_P(DiskFaultTest, at_every_call_of_a_save) {
   for (bool reached = true; reached;) {
     ++call;
     // One more than is kept, so that this save also removes one.
-    fs::remove_all(store.folder() / "step_00000020");
-    fs::remove_all(store.folder() / "step_00000005");
-    fs::copy(store.folder() / "step_00000010", store.folder() / "step_00000005");
+    fs::remove_all(folder / "step_00000020");
+    fs::remove_all(folder / "step_00000005");
+    fs::copy(folder / "step_00000010", folder / "step_00000005");
     const std::string how = std::string(GetParam().name) + " at call " + std::to_string(call);
 
     inject(call, is_error);
@@ -62,11 +63,11 @@ TEST_P(DiskFaultTest, at_every_call_of_a_save) {
     EXPECT_TRUE(checkpoint->warnings().empty()) << how;
     EXPECT_EQ(checkpoint->manifest().step, error.empty() ? 20 : 10) << how << ": " << error;
     expect_holds(*checkpoint, error.empty() ? newer : older);
-    for (const std::string& name : names_in(store.folder())) {
+    for (const std::string& name : names_in(folder)) {
       EXPECT_EQ(name.find(".tmp."), std::string::npos) << how << ": " << name;
     }
     if (!error.empty()) {
-      EXPECT_NE(error.find(store.folder().string()), std::string::npos) << how << ": " << error;
+      EXPECT_NE(error.find(folder.string()), std::string::npos) << how << ": " << error;
       if (GetParam().fault.error == ENOSPC) {
         EXPECT_NE(error.find("free"), std::string::npos) << how << ": " << error;
       }
@@ -89,6 +90,7 @@ INSTANTIATE_TEST_SUITE_P(Faults, DiskFaultTest,
 TEST(DiskFault, a_full_disk_is_told_with_path_needed_and_free) {
   const TinyRun tiny;
   const TemporaryFolder run;
+  const fs::path folder = checkpoints_folder(run.path());
   const CheckpointStore store(run.path(), 2);
   store.prepare(0);
   base::set_disk_fault_hook([](base::DiskCall call, const fs::path&) {
@@ -102,7 +104,7 @@ TEST(DiskFault, a_full_disk_is_told_with_path_needed_and_free) {
        {"step 10", "step_00000010.tmp.", "model.safetensors", "needed", "free"}) {
     EXPECT_NE(error.find(part), std::string::npos) << part << " in " << error;
   }
-  EXPECT_TRUE(names_in(store.folder()).empty());
+  EXPECT_TRUE(names_in(folder).empty());
 }
 
 /// What a power cut leaves: files, then their folder, then the name, then the folder of the name.

@@ -16,7 +16,7 @@ class LoadTest : public testing::Test {
     store_.save(newer_.manifest(20), newer_.files());
   }
 
-  fs::path file(const char* name) const { return store_.folder() / "step_00000020" / name; }
+  fs::path file(const char* name) const { return folder_ / "step_00000020" / name; }
 
   void expect_falls_back(const fs::path& damaged, const std::string& how) {
     const auto checkpoint = load_newest(run_.path());
@@ -28,6 +28,7 @@ class LoadTest : public testing::Test {
   }
 
   TemporaryFolder run_;
+  const fs::path folder_ = checkpoints_folder(run_.path());
   CheckpointStore store_{run_.path(), 2};
   TinyRun older_{1}, newer_{2};
 };
@@ -41,9 +42,9 @@ TEST_F(LoadTest, takes_the_newest) {
 }
 
 TEST_F(LoadTest, the_hint_is_not_believed) {
-  write_all(store_.folder() / "latest", "step_00000010\n");
+  write_all(folder_ / "latest", "step_00000010\n");
   EXPECT_EQ(load(run_.path()).manifest().step, 20);
-  fs::remove(store_.folder() / "latest");
+  fs::remove(folder_ / "latest");
   EXPECT_EQ(load(run_.path()).manifest().step, 20);
 }
 
@@ -71,7 +72,7 @@ TEST_F(LoadTest, no_flipped_bit_is_loaded) {
   }
   EXPECT_EQ(load(run_.path()).manifest().step, 20);
   // The one that it fell back to is whole.
-  expect_holds(load(store_.folder() / "step_00000010"), older_);
+  expect_holds(load(folder_ / "step_00000010"), older_);
 }
 
 TEST_F(LoadTest, no_truncation_is_loaded) {
@@ -93,7 +94,7 @@ TEST_F(LoadTest, no_truncation_is_loaded) {
 }
 
 TEST_F(LoadTest, a_checkpoint_under_another_name_is_damaged) {
-  fs::rename(store_.folder() / "step_00000010", store_.folder() / "step_00000030");
+  fs::rename(folder_ / "step_00000010", folder_ / "step_00000030");
   const auto checkpoint = load_newest(run_.path());
   ASSERT_TRUE(checkpoint);
   EXPECT_EQ(checkpoint->manifest().step, 20);
@@ -102,7 +103,7 @@ TEST_F(LoadTest, a_checkpoint_under_another_name_is_damaged) {
 
 TEST_F(LoadTest, none_valid_is_an_error_and_no_fresh_start) {
   fs::remove(file(kManifestName));
-  fs::resize_file(store_.folder() / "step_00000010" / kModelFile, 1000);
+  fs::resize_file(folder_ / "step_00000010" / kModelFile, 1000);
   const std::string error = checkpoint_error([&] { load_newest(run_.path()); });
   EXPECT_NE(error.find(file(kManifestName).string()), std::string::npos) << error;
   EXPECT_NE(error.find("bytes, found 1000"), std::string::npos) << error;
@@ -116,7 +117,7 @@ TEST_F(LoadTest, of_those_that_are_wanted_the_newest) {
   EXPECT_EQ(up_to(20)->manifest().step, 20);
   EXPECT_EQ(up_to(15)->manifest().step, 10);
   EXPECT_FALSE(up_to(5));
-  fs::resize_file(store_.folder() / "step_00000010" / kModelFile, 1000);
+  fs::resize_file(folder_ / "step_00000010" / kModelFile, 1000);
   EXPECT_FALSE(up_to(15));  // the other one is good, and not wanted
 }
 
@@ -129,14 +130,14 @@ TEST_F(LoadTest, a_run_without_checkpoints_starts) {
 }
 
 TEST_F(LoadTest, an_explicit_path_is_a_checkpoint_or_a_run) {
-  EXPECT_EQ(load(store_.folder() / "step_00000010").manifest().step, 10);
+  EXPECT_EQ(load(folder_ / "step_00000010").manifest().step, 10);
   EXPECT_EQ(load(run_.path()).manifest().step, 20);
   // Also away from its run and under a name of the user's.
-  fs::copy(store_.folder() / "step_00000010", run_.path() / "mine");
+  fs::copy(folder_ / "step_00000010", run_.path() / "mine");
   expect_holds(load(run_.path() / "mine"), older_);
   // A checkpoint that was named is not exchanged for another.
   fs::resize_file(file(kModelFile), 1000);
-  EXPECT_NE(checkpoint_error([&] { load(store_.folder() / "step_00000020"); }), "");
+  EXPECT_NE(checkpoint_error([&] { load(folder_ / "step_00000020"); }), "");
   EXPECT_EQ(load(run_.path()).manifest().step, 10);
   const TemporaryFolder empty;
   EXPECT_NE(checkpoint_error([&] { load(empty.path()); }).find("found neither"), std::string::npos);

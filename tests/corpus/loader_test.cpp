@@ -7,12 +7,13 @@
 
 #include "corpus/corpus_fixture.h"
 #include "corpus/manifest.h"
-#include "corpus/shard_writer.h"
+#include "support/shards.h"
 
 namespace ssmax::corpus {
 namespace {
 
 using base::ErrorKind;
+using support::write_shard;
 using Ids = std::vector<std::int32_t>;
 
 /// Three shards of 101, 57 and 40 tokens: with T = 8, samples 12 + 7 + 4 = 23. Token k of all of

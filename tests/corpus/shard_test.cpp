@@ -10,12 +10,13 @@
 
 #include "base/read_file.h"
 #include "corpus/corpus_fixture.h"
-#include "corpus/shard_writer.h"
+#include "support/shards.h"
 
 namespace ssmax::corpus {
 namespace {
 
 using base::ErrorKind;
+using support::write_shard;
 using Ids = std::vector<std::int32_t>;
 
 /// A file with any header, as other programs or accidents make it.

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "corpus/loader.h"
-#include "corpus/shard_writer.h"
 #include "model/model.h"
+#include "support/shards.h"
 #include "support/temporary_folder.h"
 
 namespace ssmax::evaluation {
@@ -17,7 +17,7 @@ struct SmallModel {
     model.parameters().initialize(stream, 1);
     std::vector<std::int32_t> ids;
     for (std::int32_t i = 0; i < 200; ++i) ids.push_back((i * i + 7 * i) % 31);
-    corpus::write_shard(folder / "val.bin", ids);
+    support::write_shard(folder / "val.bin", ids);
   }
 
   static model::ModelConfig config(std::int64_t vocab_size) {

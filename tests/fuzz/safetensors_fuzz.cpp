@@ -115,7 +115,7 @@ std::vector<std::string> seeds() {
   checkpoint::Manifest manifest;
   manifest.config = R"({"name": "b"})";
   manifest.recent_losses = {1.5};
-  manifest.state.emplace("phase", std::string("x"));
+  manifest.state.emplace("phase", 1);
   manifest.files = {{"model.safetensors", 24, std::string(32, '0')}};
   const std::string data(24, '\1');
   return {two, odd, huge, with_length(two) + data, with_length(odd) + data, to_text(manifest)};

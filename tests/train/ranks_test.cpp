@@ -255,15 +255,18 @@ TEST_F(Ranks, ASignalToOneRankStopsAllAtTheSameStep) {
   const RunConfig run_config = config({"--checkpoint.every_steps=50", "--training.steps=200"});
   Trainer trainer(run_config, data_ / "stopped", world());
   if (world().rank() == world().size() - 1) support::ask_to_stop(signals_, SIGUSR1);
+  std::string stopped;
   try {
     trainer.run(signals_, watchdog_);
     FAIL() << "expected a stop";
   } catch (const base::Error& error) {
     EXPECT_EQ(error.kind(), base::ErrorKind::stopped);
+    stopped = error.what();
   }
-  const auto steps = static_cast<double>(trainer.steps_done());
-  for (const double other : world().gather_values({&steps, 1})) EXPECT_EQ(other, steps);
-  EXPECT_EQ(checkpoint::load(data_ / "stopped").manifest().step, trainer.steps_done());
+  for (const std::string& other : world().gather_texts(stopped)) EXPECT_EQ(other, stopped);
+  const std::int64_t step = checkpoint::load(data_ / "stopped").manifest().step;
+  EXPECT_NE(stopped.find("stopped at step " + std::to_string(step) + " "), std::string::npos)
+      << stopped;
 }
 
 TEST(StepMeeting, NamesTheSlowestRank) {

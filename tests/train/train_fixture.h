@@ -6,8 +6,8 @@
 
 #include "base/config.h"
 #include "base/random.h"
-#include "corpus/shard_writer.h"
 #include "support/files.h"
+#include "support/shards.h"
 #include "train/run_config.h"
 
 namespace ssmax::train {
@@ -21,7 +21,7 @@ inline void write_tokens(const std::filesystem::path& path, std::int64_t tokens)
     const auto phase = static_cast<std::uint64_t>(i % 97);
     ids.push_back(static_cast<std::int32_t>(base::random_bits(1, 2, phase) % 61));
   }
-  corpus::write_shard(path, ids);
+  support::write_shard(path, ids);
 }
 
 /// A run of a few seconds in `folder`, which must hold train.bin and val.bin.

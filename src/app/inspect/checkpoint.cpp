@@ -44,14 +44,7 @@ void print_manifest(std::ostream& out, const checkpoint::Manifest& manifest) {
       ++step_counts;
       continue;
     }
-    table.add({"state " + base::printable(key), std::visit(
-                                                    []<class T>(const T& held) -> std::string {
-                                                      if constexpr (std::is_same_v<T, std::string>)
-                                                        return base::printable(held);
-                                                      else
-                                                        return number_text(held);
-                                                    },
-                                                    value)});
+    table.add({"state " + base::printable(key), number_text(value)});
   }
   table.add({"step counts", number_text(step_counts) + " parameters"});
   table.print(out);

@@ -77,7 +77,7 @@ TEST_F(InspectTest, checkpoint) {
   EXPECT_FALSE(result.error);
   EXPECT_TRUE(shows(result, "step_00000020: checkpoint"));
   EXPECT_TRUE(shows(result, "tokens               1280"));
-  EXPECT_TRUE(shows(result, "state phase          warmup"));
+  EXPECT_TRUE(shows(result, "state cooldown       3"));
   EXPECT_TRUE(shows(result, "first_moment.model.norm.weight"));
   EXPECT_TRUE(shows(inspected(step("step_00000020") / "manifest.json"), "checkpoint"));
 }
