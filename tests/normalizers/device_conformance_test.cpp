@@ -148,6 +148,29 @@ TEST_P(DeviceNormalizer, Fp32AgreesWithDouble) {
   });
 }
 
+// Where the gradient of p_n looks for the row of n keys: documents of one row, and of so many that
+// their ends are found in large steps. Bounds as above.
+TEST(DeviceLearnedLength, DocumentsOfAllLengthsAgreeWithDouble) {
+  if (device::gpus().found.empty()) GTEST_SKIP() << device::gpus().reason;
+  const auto& entry = normalizers::find("learned_length");
+  const auto normalizer = entry.make(entry.options());
+  AttentionCase c =
+      test::make_case({.batch = 2, .time = 137, .heads = 3, .groups = 1, .head_size = 8},
+                      *normalizer, Documents::one, Bias::none, 9);
+  for (const std::vector<int>& documents :
+       {std::vector<int>{1, 2, 64, 3, 67}, std::vector<int>{100, 1, 36}}) {
+    std::int32_t begin = 0;
+    for (const int rows : documents) {
+      c.first_key.insert(c.first_key.end(), static_cast<std::size_t>(rows), begin);
+      begin += rows;
+    }
+  }
+  test::expect_close(test::run_attention<float>(*normalizer, c, Run::forward_and_backward, 0.0,
+                                                {device::gpu_device(), kOddGap}),
+                     test::run_attention<double>(*normalizer, c), normalizer->parameters(),
+                     {3e-6, 5e-6, 1e-5, 2e-5});
+}
+
 // By rows all sums are fp32 and what remains is one rounding of the result to eight bits: 1.7e-3 in
 // the mean square of numbers of all sizes, at most 2^-8. D is summed in fp32 too, so the sink's
 // gradient is as exact as a row scale's.

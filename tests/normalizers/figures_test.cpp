@@ -96,7 +96,9 @@ TEST(Figures, WrongShapesAreUsageErrors) {
   const auto normalizer = entry.make(entry.options());
   AttentionCase c = test::make_case({.batch = 1, .time = 4}, *normalizer, test::Documents::one,
                                     test::Bias::none, 5);
-  c.first_key = {0, 0, 3, 0};  // query 2 would see no key
+  c.first_key = {0, 0, 3, 3};  // query 2 would see no key
+  EXPECT_THROW(test::run_attention<float>(*normalizer, c), base::Error);
+  c.first_key = {0, 1, 0, 0};  // a document that goes on behind another
   EXPECT_THROW(test::run_attention<float>(*normalizer, c), base::Error);
 }
 

@@ -15,11 +15,11 @@ void require_view(const ConstHeadsView& view, const char* what) {
 }
 
 [[noreturn]] void fail_first_key(std::int64_t b, std::int64_t t, std::int64_t found,
-                                 std::int64_t last) {
-  throw base::Error(base::ErrorKind::usage, "attention: query " + std::to_string(t) +
-                                                " of sequence " + std::to_string(b) +
-                                                " must see a key in [0, " + std::to_string(last) +
-                                                "], first_key is " + std::to_string(found));
+                                 std::int64_t least, std::int64_t last) {
+  throw base::Error(base::ErrorKind::usage,
+                    "attention: query " + std::to_string(t) + " of sequence " + std::to_string(b) +
+                        " must see its first key in [" + std::to_string(least) + ", " +
+                        std::to_string(last) + "], first_key is " + std::to_string(found));
 }
 
 void check_first_keys(const ConstTensor& first_key, std::int64_t batch, std::int64_t time,
@@ -29,9 +29,12 @@ void check_first_keys(const ConstTensor& first_key, std::int64_t batch, std::int
   require_shape(first_key, {batch, time}, "attention: first_key");
   if (first_key.device().kind != device::DeviceKind::cpu) return;
   for (std::int64_t b = 0; b < batch; ++b) {
+    std::int64_t least = 0;  // a document that has begun does not go on after the next one
     for (std::int64_t t = 0; t < time; ++t) {
       const std::int64_t first = first_visible(first_key, b, t);
-      if (first < 0 || first > first_position + t) fail_first_key(b, t, first, first_position + t);
+      const std::int64_t last = first_position + t;
+      if (first < least || first > last) fail_first_key(b, t, first, least, last);
+      least = first;
     }
   }
 }

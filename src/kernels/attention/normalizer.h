@@ -72,7 +72,7 @@ struct AttentionGradients {
 
 /// Number of visible keys and position in its document of every query.
 struct RowLengths {
-  ConstTensor first_key;  // (B, T) i32 or empty: 0
+  ConstTensor first_key;  // (B, T) i32, never falling with t, or empty: 0
   std::int64_t batch = 0;
   std::int64_t time = 0;
   std::int64_t first_position = 0;

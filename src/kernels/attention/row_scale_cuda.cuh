@@ -69,6 +69,19 @@ struct DeviceLengths {
         first_key == nullptr ? 0 : first_key[static_cast<std::int64_t>(b) * time + t];
     return first_position + t + 1 - first;
   }
+
+  /// Behind the last row of the document that row t belongs to, in O(log of its rows).
+  __device__ int document_end(int b, int t) const {
+    const std::int32_t* const first = first_key + static_cast<std::int64_t>(b) * time;
+    const auto is_inside = [&](int row) { return row < time && first[row] == first[t]; };
+    int inside = t;
+    int step = 1;
+    for (; is_inside(inside + step); step *= 2) inside += step;
+    for (step /= 2; step > 0; step /= 2) {
+      if (is_inside(inside + step)) inside += step;
+    }
+    return inside + 1;
+  }
 };
 
 /// fit_logarithm of a table in device memory. One block.
@@ -138,8 +151,8 @@ struct LengthGradient {
   }
 };
 
-/// The sum of s_h dc over the rows of sequence b that see n = column + 1 keys. It looks at the
-/// length of every row, which is little beside attention.
+/// The sum of s_h dc over the rows of sequence b that see n = column + 1 keys, of which a document
+/// has one at most.
 template <class Length>
 struct DocumentLengthGradient {
   const float* dc;
@@ -148,9 +161,12 @@ struct DocumentLengthGradient {
   DeviceRowScale<Length> scale;
 
   __device__ device::Values<1> operator()(std::int64_t b, std::int64_t column) const {
+    const auto sequence = static_cast<int>(b);
     double sum = 0;
-    for (int t = 0; t < lengths.time; ++t) {
-      if (lengths(static_cast<int>(b), t) != column + 1) continue;
+    for (int begin = 0, end = 0; begin < lengths.time; begin = end) {
+      end = lengths.document_end(sequence, begin);
+      const std::int64_t t = begin + column + 1 - lengths(sequence, begin);
+      if (t < begin || t >= end) continue;
       for (int h = 0; h < heads; ++h) {
         sum += scale.factor(h) * static_cast<double>(dc[(b * heads + h) * lengths.time + t]);
       }
