@@ -1,6 +1,7 @@
 #include "kernels/linear/linear.h"
 
 #include "base/errors.h"
+#include "base/setting_scope.h"
 #include "kernels/linear/matmul_limit.h"
 #include "support/op_case.h"
 
@@ -84,15 +85,6 @@ TEST(Linear, WeightGradientAgreesWithDouble) {
   }
 }
 
-/// For a scope; on a CPU it changes nothing.
-class GeluFusionScope {
- public:
-  explicit GeluFusionScope(GeluFusion fusion) { set_gelu_fusion(fusion); }
-  ~GeluFusionScope() { set_gelu_fusion(GeluFusion::automatic); }
-  GeluFusionScope(const GeluFusionScope&) = delete;
-  GeluFusionScope& operator=(const GeluFusionScope&) = delete;
-};
-
 std::vector<GeluFusion> gelu_fusions() {
   if (on_cpu()) return {GeluFusion::off};
   return {GeluFusion::on, GeluFusion::off};
@@ -122,7 +114,7 @@ void check_form(GeluForm form, const Tensor& output, GeluFusion fusion) {
 
 TEST(Linear, GeluAgreesWithDouble) {
   for (const GeluFusion fusion : gelu_fusions()) {
-    const GeluFusionScope scope(fusion);
+    const base::SettingScope scope(set_gelu_fusion, fusion);
     for (const DType dtype : kActivationTypes) {
       for (const bool with_bias : {false, true}) {
         for (const Size& size : kSizes) {
@@ -150,7 +142,7 @@ TEST(Linear, GeluAgreesWithDouble) {
 
 TEST(Linear, InputGradientThroughGeluAgreesWithDouble) {
   for (const GeluFusion fusion : gelu_fusions()) {
-    const GeluFusionScope scope(fusion);
+    const base::SettingScope scope(set_gelu_fusion, fusion);
     for (const DType dtype : kActivationTypes) {
       for (const Size& size : kSizes) {
         const Operand sums = result("dx", {size.M, size.K}, Role::output, Type::activation, size.N);

@@ -4,6 +4,7 @@
 #include <set>
 #include <vector>
 
+#include "base/setting_scope.h"
 #include "device/gpus.h"
 #include "kernels/attention/attention_form.h"
 #include "normalizers/conformance.h"
@@ -105,14 +106,6 @@ const std::vector<Scenario> kWarpgroupScenarios = {
      {.batch = 1, .time = 270, .heads = 1, .groups = 1, .head_size = 96},
      Documents::several,
      Bias::none},
-};
-
-class AttentionFormScope {
- public:
-  explicit AttentionFormScope(kernels::AttentionForm form) { kernels::set_attention_form(form); }
-  ~AttentionFormScope() { kernels::set_attention_form(kernels::AttentionForm::automatic); }
-  AttentionFormScope(const AttentionFormScope&) = delete;
-  AttentionFormScope& operator=(const AttentionFormScope&) = delete;
 };
 
 class DeviceNormalizer : public testing::TestWithParam<std::string> {
@@ -244,7 +237,7 @@ TEST_P(DeviceNormalizer, FusedByWarpgroupsAgreesWithDouble) {
   if (device::capability_major(device::gpu_device()) != 9) {
     GTEST_SKIP() << "compute capability 9.0 only";
   }
-  const AttentionFormScope scope(kernels::AttentionForm::wgmma);
+  const base::SettingScope scope(kernels::set_attention_form, kernels::AttentionForm::wgmma);
   std::vector<Scenario> scenarios = kWarpgroupScenarios;
   scenarios.insert(scenarios.end(), kFusedScenarios.begin() + 1, kFusedScenarios.end());
   for_all(scenarios, [&](const auto&, const auto& normalizer, const auto& c) {

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "base/setting_scope.h"
 #include "device/gpus.h"
 #include "kernels/attention/attention_form.h"
 #include "kernels/attention/fused_cuda.cuh"
@@ -25,12 +26,11 @@ class Planned : public kernels::NormalizerOf<kernels::LogLength, kernels::Softma
                 const kernels::ConstHeadsView& dout, const kernels::ConstHeadsView& out,
                 const kernels::AttentionSaved& saved, const kernels::AttentionInputs& inputs,
                 std::span<const device::ConstTensor> /*parameters*/) const override {
-    kernels::set_attention_form(form_);
+    const base::SettingScope scope(kernels::set_attention_form, form_);
     kernels::cuda::with_tile_width(inputs.q.head_size, [&](auto width) {
       kernels::cuda::fused_backward<width>(stream, gradients, {}, dout, out, saved, inputs, {},
                                            kernels::SoftmaxWeighting{}, plan_);
     });
-    kernels::set_attention_form(AttentionForm::automatic);
   }
 
  private:

@@ -2,6 +2,7 @@
 
 #include <regex>
 
+#include "base/setting_scope.h"
 #include "checkpoint/load.h"
 #include "checkpoint/match.h"
 #include "device/gpus.h"
@@ -112,11 +113,11 @@ TEST_F(DeviceRunTest, BothFormsOfGeluTrainInBf16AsOnTheCpu) {
       "--model.norm=layer_norm",   "--model.mlp=gelu",
       "--model.bias=true",         "--model.position.kind=learned",
       "--training.precision=bf16", "--training.micro_batch_sequences=2"};
-  kernels::set_gelu_fusion(kernels::GeluFusion::on);
-  expect_like_the_cpu(gpt2, 2e-2, "fused");
-  kernels::set_gelu_fusion(kernels::GeluFusion::off);
-  expect_like_the_cpu(gpt2, 2e-2, "separate");
-  kernels::set_gelu_fusion(kernels::GeluFusion::automatic);
+  for (const auto& [fusion, name] : {std::pair{kernels::GeluFusion::on, "fused"},
+                                     std::pair{kernels::GeluFusion::off, "separate"}}) {
+    const base::SettingScope scope(kernels::set_gelu_fusion, fusion);
+    expect_like_the_cpu(gpt2, 2e-2, name);
+  }
   if (testing::is_emulated()) {
     EXPECT_NE(losses("fused_gpu"), losses("separate_gpu"));
   }

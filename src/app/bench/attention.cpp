@@ -1,4 +1,5 @@
 #include "app/bench/timing.h"
+#include "base/setting_scope.h"
 #include "normalizers/registry.h"
 
 namespace ssmax::app {
@@ -56,7 +57,7 @@ void bench_attention(Bench& bench) {
     // Two products of T^2 / 2 visible pairs; the backward has five.
     const double forward = 2.0 * product(B * H, T) * static_cast<double>(T * D);
     for (const kernels::AttentionForm form : o.attention_form) {
-      kernels::set_attention_form(form);
+      const base::SettingScope scope(kernels::set_attention_form, form);
       bench.report({"attention " + name + suffix(form), shape,
                     [&] {
                       normalizer->row_scale(stream, scale, parameters, lengths);
@@ -74,7 +75,6 @@ void bench_attention(Bench& bench) {
     }
     bench.finish();
   }
-  kernels::set_attention_form(kernels::AttentionForm::automatic);
 }
 
 }  // namespace ssmax::app

@@ -1,4 +1,5 @@
 #include "app/bench/timing.h"
+#include "base/setting_scope.h"
 #include "kernels/adamw/adamw.h"
 #include "kernels/cast/cast.h"
 #include "kernels/cross_entropy/cross_entropy.h"
@@ -96,14 +97,13 @@ void bench_linear_gelu(Bench& bench) {
   std::vector<kernels::GeluFusion> fusions = {kernels::GeluFusion::automatic};
   if (bench.on_gpu()) fusions = {kernels::GeluFusion::off, kernels::GeluFusion::on};
   for (const kernels::GeluFusion fusion : fusions) {
-    kernels::set_gelu_fusion(fusion);
+    const base::SettingScope scope(kernels::set_gelu_fusion, fusion);
     time("linear, gelu", extents(M, C) + " -> " + std::to_string(F),
          [&] { return kernels::linear_gelu(stream, hidden, preactivation, x, weight, bias); });
     time("gelu, linear input gradient", extents(M, F) + " -> " + std::to_string(C), [&] {
       return kernels::gelu_linear_input_gradient(stream, hidden, x, down, preactivation);
     });
   }
-  kernels::set_gelu_fusion(kernels::GeluFusion::automatic);
 }
 
 void bench_rms_norm(Bench& bench) {

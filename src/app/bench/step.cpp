@@ -5,6 +5,7 @@
 
 #include "app/bench/timing.h"
 #include "base/clock.h"
+#include "base/setting_scope.h"
 #include "model/model.h"
 #include "optim/adamw_optimizer.h"
 
@@ -100,8 +101,8 @@ struct Column {
   std::vector<double> wall, cpu;  // seconds of each round
 
   void run(device::Stream& stream) const {
-    kernels::set_gelu_fusion(fusion);
-    kernels::set_attention_form(attention);
+    const base::SettingScope gelu_scope(kernels::set_gelu_fusion, fusion);
+    const base::SettingScope attention_scope(kernels::set_attention_form, attention);
     step->run(stream);
   }
 };
@@ -182,8 +183,6 @@ void bench_step(Bench& bench) {
       static_cast<long long>(o.sequence_length), std::string(device::name_of(o.dtype)).c_str(),
       o.rounds, bench.on_gpu() ? "time" : "CPU time");
   for (const Column& column : columns) print(bench, column, columns.front());
-  kernels::set_gelu_fusion(kernels::GeluFusion::automatic);
-  kernels::set_attention_form(kernels::AttentionForm::automatic);
 }
 
 }  // namespace ssmax::app
