@@ -12,7 +12,9 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import program_test  # noqa: E402
 
 CHECKPOINT = 4
 CONFIG = {
@@ -24,19 +26,7 @@ CONFIG = {
 }
 
 
-class Test:
-    def __init__(self, program, folder):
-        self.program, self.folder, self.failures = program, folder, []
-
-    def run(self, *arguments):
-        return subprocess.run([self.program, *arguments], capture_output=True, text=True,
-                              cwd=self.folder, check=False, timeout=60)
-
-    def make(self, *arguments):
-        result = self.run(*arguments)
-        if result.returncode != 0:
-            sys.exit(f"ssmax {' '.join(arguments)}: exit code {result.returncode}\n{result.stderr}")
-
+class Test(program_test.ProgramTest):
     def bytes_read(self, *arguments):
         with subprocess.Popen([self.program, *arguments], stdout=subprocess.DEVNULL,
                               cwd=self.folder) as process:
@@ -45,10 +35,6 @@ class Test:
         if process.returncode != 0:
             sys.exit(f"ssmax {' '.join(arguments)}: exit code {process.returncode}")
         return int(dict(line.split(": ") for line in counts.splitlines())["rchar"])
-
-    def expect(self, holds, message):
-        if not holds:
-            self.failures.append(message)
 
     def all(self):
         (self.folder / "text.txt").write_text("To be read. " * 100)
@@ -103,16 +89,5 @@ class Test:
                 self.expect(f"{name}, " in result.stdout, f"{name} is not in\n{result.stdout}")
 
 
-def main():
-    program = str(pathlib.Path(sys.argv[1]).resolve())
-    with tempfile.TemporaryDirectory() as name:
-        test = Test(program, pathlib.Path(name))
-        test.all()
-    for failure in test.failures:
-        print(failure)
-    print(f"{len(test.failures)} failures")
-    sys.exit(1 if test.failures else 0)
-
-
 if __name__ == "__main__":
-    main()
+    program_test.main(Test)

@@ -11,7 +11,9 @@ import json
 import pathlib
 import subprocess
 import sys
-import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import program_test  # noqa: E402
 
 CONFIG = {
     "name": "small",
@@ -22,69 +24,48 @@ CONFIG = {
 }
 
 
-def make(program, folder, *arguments):
-    result = subprocess.run([program, *arguments], capture_output=True, text=True, cwd=folder,
-                            check=False, timeout=60)
-    if result.returncode != 0:
-        sys.exit(f"ssmax {' '.join(arguments)}: exit code {result.returncode}\n{result.stderr}")
+class Test(program_test.ProgramTest):
+    def writes(self, run, **options):
+        """A text of a few hundred tokens, every third of which the tokenizer would not know."""
+        result = self.run("generate", run, "--temperature", "9", text=False, **options)
+        self.expect(result.returncode == 0 and len(result.stdout) > 1,
+                    f"generate {run}: exit code {result.returncode}, {result.stdout!r}\n"
+                    f"{result.stderr.decode()}")
 
+    def shows_progress(self, label, *arguments):
+        with subprocess.Popen([self.program, "generate", "run", *arguments], cwd=self.folder,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                              text=True) as process:
+            line = process.stderr.readline()
+            process.kill()
+        self.expect(line.startswith(label) and line.endswith(" left\n") and "tokens/s" in line,
+                    f"expected progress of {label}, found {line!r}")
 
-def written(program, folder, run):
-    """A text of a few hundred tokens, every third of which the tokenizer would not know."""
-    result = subprocess.run([program, "generate", run, "--temperature", "9"], cwd=folder,
-                            capture_output=True, check=False, timeout=60)
-    if result.returncode == 0 and len(result.stdout) > 1:
-        return []
-    return [f"generate {run}: exit code {result.returncode}, {result.stdout!r}\n"
-            f"{result.stderr.decode()}"]
-
-
-def first_line(program, folder, *arguments):
-    """The first of stderr."""
-    command = [program, "generate", "run", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                          cwd=folder) as process:
-        line = process.stderr.readline()
-        process.kill()
-    return line
-
-
-def main():
-    program = str(pathlib.Path(sys.argv[1]).resolve())
-    failures = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        (folder / "text.txt").write_text("To be read. " * 100)
-        (folder / "small.json").write_text(json.dumps(CONFIG))
-        make(program, folder, "prepare", "text.txt", "--out", "data")
-        make(program, folder, "train", "small.json", "--out", "run")
-        failures += written(program, folder, "run")
+    def all(self):
+        (self.folder / "text.txt").write_text("To be read. " * 100)
+        (self.folder / "small.json").write_text(json.dumps(CONFIG))
+        self.make("prepare", "text.txt", "--out", "data")
+        self.make("train", "small.json", "--out", "run")
+        self.writes("run")
         # The run's folder alone is enough, wherever it went.
-        (folder / "data").rename(folder / "data_elsewhere")
-        failures += written(program, folder, "run")
-        (folder / "data_elsewhere").rename(folder / "data")
-        make(program, folder, "export", "run", "--out", "exported")
-        make(program, folder, "import", "exported", "--out", "imported")
-        failures += written(program, folder, "imported")  # by the tokenizer in the run's folder
-        (folder / "examples.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 4)
-        make(program, folder, "train", "small.json", "--out", "tuned", "--data.kind=supervised",
-             "--data.train=examples.jsonl", "--data.tokenizer=bytes", "--start.checkpoint=run")
-        failures += written(program, folder, "tuned")
-        (folder / "elsewhere").mkdir()
-        failures += written(program, folder / "elsewhere", "../tuned")
-        make(program, folder, "export", "tuned", "--out", "exported_tuned")
-        if not (folder / "exported_tuned" / "tokenizer.json").exists():
-            failures.append("the export of a fine-tuned model has no tokenizer")
-        for label, arguments in (("reading the prompt", ("--prompt", "To be read. " * 10000)),
-                                 ("generating", ("--tokens", "200000", "--temperature", "0"))):
-            line = first_line(program, folder, *arguments)
-            if not (line.startswith(label) and line.endswith(" left\n") and "tokens/s" in line):
-                failures.append(f"expected progress of {label}, found {line!r}")
-    for failure in failures:
-        print(failure)
-    print(f"{len(failures)} failures")
-    sys.exit(1 if failures else 0)
+        (self.folder / "data").rename(self.folder / "data_elsewhere")
+        self.writes("run")
+        (self.folder / "data_elsewhere").rename(self.folder / "data")
+        self.make("export", "run", "--out", "exported")
+        self.make("import", "exported", "--out", "imported")
+        self.writes("imported")  # by the tokenizer in the run's folder
+        (self.folder / "examples.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 4)
+        self.make("train", "small.json", "--out", "tuned", "--data.kind=supervised",
+                  "--data.train=examples.jsonl", "--data.tokenizer=bytes", "--start.checkpoint=run")
+        self.writes("tuned")
+        (self.folder / "elsewhere").mkdir()
+        self.writes("../tuned", cwd=self.folder / "elsewhere")
+        self.make("export", "tuned", "--out", "exported_tuned")
+        self.expect((self.folder / "exported_tuned" / "tokenizer.json").exists(),
+                    "the export of a fine-tuned model has no tokenizer")
+        self.shows_progress("reading the prompt", "--prompt", "To be read. " * 10000)
+        self.shows_progress("generating", "--tokens", "200000", "--temperature", "0")
 
 
 if __name__ == "__main__":
-    main()
+    program_test.main(Test)

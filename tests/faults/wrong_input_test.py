@@ -10,12 +10,11 @@ file. Needs the Python standard library only.
 import json
 import pathlib
 import resource
-import shutil
-import subprocess
 import sys
-import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path += [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
+import program_test  # noqa: E402
 from token_shard import write_shard  # noqa: E402
 
 CONFIG = {
@@ -97,29 +96,13 @@ CASES = [
 ]
 
 
-class Test:
-    def __init__(self, program, folder):
-        self.program, self.folder, self.failures = program, folder, []
-
-    def run(self, *arguments, **options):
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        return subprocess.run([self.program, *arguments], text=True, cwd=self.folder, check=False,
-                              timeout=60, **options)
-
-    def make(self, *arguments):
-        result = self.run(*arguments)
-        if result.returncode != 0:
-            sys.exit(f"ssmax {' '.join(arguments)}: exit code {result.returncode}\n{result.stderr}")
-
-    def expect(self, what, result, code, words):
-        if result.returncode != code:
-            self.failures.append(f"{what}: exit code {result.returncode}, expected {code}\n"
-                                 f"{result.stderr}")
+class Test(program_test.ProgramTest):
+    def expect_refusal(self, what, result, code, words):
+        self.expect(result.returncode == code,
+                    f"{what}: exit code {result.returncode}, expected {code}\n{result.stderr}")
         for word in words:
-            if word not in result.stderr:
-                self.failures.append(f"{what}: expected `{word}` in\n{result.stderr}")
-        if result.stdout:
-            self.failures.append(f"{what}: something was printed before\n{result.stdout}")
+            self.expect(word in result.stderr, f"{what}: expected `{word}` in\n{result.stderr}")
+        self.expect(not result.stdout, f"{what}: something was printed before\n{result.stdout}")
 
     def files(self):
         """Of the run, without what says that somebody was here."""
@@ -142,25 +125,25 @@ class Test:
         (self.folder / "keys.jsonl").write_text('{"txt": "a", "id": 1}\n')
         before = self.files()
         for command, code, words in CASES:
-            self.expect(command, self.run(*command.split()), code, words)
-            if (self.folder / "new").exists():
-                self.failures.append(f"{command}: has left the folder of a run")
-                shutil.rmtree(self.folder / "new")
-        if self.files() != before:
-            self.failures.append("the files of the run have changed")
+            self.expect_refusal(command, self.run(*command.split()), code, words)
+            self.expect(not (self.folder / "new").exists(),
+                        f"{command}: has left the folder of a run")
+        self.expect(self.files() == before, "the files of the run have changed")
 
         with open("/dev/full", "w", encoding="ascii") as full:
-            self.expect("config --schema > /dev/full",
-                        self.run("config", "--schema", stdout=full), DISK, ["standard output"])
-        self.expect("prepare with ulimit -f",
-                    self.run("prepare", "text", "--out", "much", preexec_fn=self.limit_file_size),
-                    DISK, ["much", "File too large"])
-        if (self.folder / "much.partial").exists():
-            self.failures.append("a prepare that failed has left much.partial")
-        self.expect("train with ulimit -f",
-                    self.run("train", "small.json", "--out", "large",
-                             preexec_fn=self.limit_file_size),
-                    DISK, ["without its last checkpoint", "File too large"])
+            self.expect_refusal("config --schema > /dev/full",
+                                self.run("config", "--schema", stdout=full), DISK,
+                                ["standard output"])
+        self.expect_refusal(
+            "prepare with ulimit -f",
+            self.run("prepare", "text", "--out", "much", preexec_fn=self.limit_file_size), DISK,
+            ["much", "File too large"])
+        self.expect(not (self.folder / "much.partial").exists(),
+                    "a prepare that failed has left much.partial")
+        self.expect_refusal(
+            "train with ulimit -f",
+            self.run("train", "small.json", "--out", "large", preexec_fn=self.limit_file_size),
+            DISK, ["without its last checkpoint", "File too large"])
         self.spoilt()
         self.overlapping()
         self.starts_that_fail()
@@ -175,10 +158,10 @@ class Test:
         """What ended a run stands in its log too."""
         result = self.run("train", "small.json", "--out", "spoilt", "--optimizer.learning_rate=1e30",
                           "--training.steps=100")
-        self.expect("train at 1e30", result, NUMERICS, ["lower optimizer.learning_rate"])
+        self.expect_refusal("train at 1e30", result, NUMERICS, ["lower optimizer.learning_rate"])
         log = (self.folder / "spoilt" / "log.txt").read_text(encoding="utf-8")
-        if "lower optimizer.learning_rate" not in log:
-            self.failures.append(f"spoilt/log.txt does not say why the run ended\n{log}")
+        self.expect("lower optimizer.learning_rate" in log,
+                    f"spoilt/log.txt does not say why the run ended\n{log}")
 
     def starts_that_fail(self):
         """They leave every folder as it was."""
@@ -186,33 +169,20 @@ class Test:
         (self.folder / "mine").mkdir()
         for name in ("notes.txt", "log.txt", "run.lock"):
             (self.folder / "mine" / name).write_text("mine\n")
-        for out in ("empty", "empty/deep/er", "mine", "mine/deep"):
-            self.expect(f"train --out {out}",
-                        self.run("train", "small.json", "--out", out, "--data.train=none.bin"),
-                        DATA, ["none.bin"])
+        for out in ("empty", "empty/deep/er", "mine", "mine/deep", "run"):
+            self.expect_refusal(
+                f"train --out {out}",
+                self.run("train", "small.json", "--out", out, "--data.train=none.bin"), DATA,
+                ["none.bin"])
         left = {str(path.relative_to(self.folder)) for name in ("empty", "mine")
                 for path in (self.folder / name).rglob("*")}
-        if left != {"mine/notes.txt", "mine/log.txt", "mine/run.lock"}:
-            self.failures.append(f"starts that failed have left {sorted(left)}")
+        self.expect(left == {"mine/notes.txt", "mine/log.txt", "mine/run.lock"},
+                    f"starts that failed have left {sorted(left)}")
         for name in ("notes.txt", "log.txt"):
-            if not (self.folder / "mine" / name).read_text().startswith("mine\n"):
-                self.failures.append(f"a start that failed has changed mine/{name}")
-        # A run that was there resumes as if nothing had been.
-        self.expect("train --out run", self.run("train", "small.json", "--out", "run",
-                                                "--data.train=none.bin"), DATA, ["none.bin"])
-        self.make("train", "small.json", "--out", "run")
-
-
-def main():
-    program = str(pathlib.Path(sys.argv[1]).resolve())
-    with tempfile.TemporaryDirectory() as name:
-        test = Test(program, pathlib.Path(name))
-        test.all()
-    for failure in test.failures:
-        print(failure)
-    print(f"{len(CASES)} mistakes, {len(test.failures)} failures")
-    sys.exit(1 if test.failures else 0)
+            self.expect((self.folder / "mine" / name).read_text().startswith("mine\n"),
+                        f"a start that failed has changed mine/{name}")
+        self.make("train", "small.json", "--out", "run")  # is there, and has nothing left to do
 
 
 if __name__ == "__main__":
-    main()
+    program_test.main(Test)

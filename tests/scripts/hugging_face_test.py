@@ -8,17 +8,15 @@ logits of the import those that transformers computed from the export. Then the 
 swapped, trained and sampled. Needs the Python standard library only.
 """
 
-import argparse
 import array
 import json
 import pathlib
 import struct
-import subprocess
 import sys
-import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path += [str(ROOT / "scripts"), str(ROOT / "tests" / "support")]
+import program_test  # noqa: E402
 from token_shard import write_shard  # noqa: E402
 
 GOLDEN = ROOT / "tests" / "golden" / "hugging_face"
@@ -42,25 +40,10 @@ def read_safetensors(path):
     return tensors
 
 
-class Test:
-    def __init__(self, program, folder):
-        self.program, self.folder, self.failures = program, folder, []
-
-    def run(self, *arguments):
-        result = subprocess.run([self.program, *map(str, arguments)], capture_output=True,
-                                text=True, cwd=self.folder, check=False)
-        if result.returncode != 0:
-            sys.exit(f"ssmax {' '.join(map(str, arguments))}: exit code {result.returncode}\n"
-                     f"{result.stderr}")
-        return result.stdout
-
-    def expect(self, holds, message):
-        if not holds:
-            self.failures.append(message)
-
+class Test(program_test.ProgramTest):
     def check_export(self, name, run):
         out = self.folder / f"export_{name}"
-        self.run("export", run, "--out", out)
+        self.make("export", run, "--out", out)
         stored = {path.name for path in (GOLDEN / name / "exported").iterdir()}
         found = {path.name for path in out.iterdir()}
         self.expect(found - stored <= {"modeling_ssmax.py"} and stored <= found,
@@ -75,7 +58,7 @@ class Test:
     def check_inspection(self, name):
         out = self.folder / f"export_{name}"
         config = json.loads((out / "config.json").read_text())
-        shown = self.run("inspect", out)
+        shown = self.make("inspect", out)
         for words in (f"Hugging Face model, {config['architectures'][0]}\n",
                       f"ssmax import {out} --out", "/model.safetensors: safetensors, "):
             self.expect(words in shown, f"{name}: inspect of the export does not say `{words}`")
@@ -86,7 +69,7 @@ class Test:
         stored = read_safetensors(GOLDEN / name / "logits.safetensors")
         tokens = stored["tokens"][1].tolist()
         write_shard(self.folder / "tokens.bin", tokens + [0])
-        self.run("evaluate", run, "logits", "--data", "tokens.bin", "--sequence-length",
+        self.make("evaluate", run, "logits", "--data", "tokens.bin", "--sequence-length",
                  len(tokens), "--out", "logits.safetensors", "--training.precision=fp32")
         found = read_safetensors(self.folder / "logits.safetensors")["logits"]
         self.expect(found[0] == stored["logits"][0], f"{name}: logits of shape {found[0]}")
@@ -95,9 +78,9 @@ class Test:
 
     def check_use(self, name, run):
         """What is imported serves as a checkpoint of our own."""
-        self.expect("valid" in self.run("inspect", run), f"{name}: inspect finds no valid checkpoint")
+        self.expect("valid" in self.make("inspect", run), f"{name}: inspect finds no valid checkpoint")
         swapped = self.folder / f"swapped_{name}"
-        self.run("swap", run, "--out", swapped, "--model.normalizer.kind=self_adjust")
+        self.make("swap", run, "--out", swapped, "--model.normalizer.kind=self_adjust")
         named = json.loads((swapped / "config.json").read_text())["name"]
         self.expect(named == swapped.name, f"{name}: the swapped run is named {named}")
         write_shard(self.folder / "train.bin", [i * i % 61 for i in range(200)])
@@ -108,31 +91,20 @@ class Test:
                   "validation": {"every_steps": 0}}
         (self.folder / "train.json").write_text(json.dumps(config))
         trained = self.folder / f"trained_{name}"
-        self.run("train", "train.json", "--out", trained)
-        self.run("evaluate", trained, "loss", "--data", "train.bin")
+        self.make("train", "train.json", "--out", trained)
+        self.make("evaluate", trained, "loss", "--data", "train.bin")
 
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("program")
-    arguments = parser.parse_args()
-    names = sorted(path.name for path in GOLDEN.iterdir())
-    if not names:
-        sys.exit(f"{GOLDEN}: there is no golden model")
-    with tempfile.TemporaryDirectory() as folder:
-        test = Test(str(pathlib.Path(arguments.program).resolve()), pathlib.Path(folder))
+    def all(self):
+        names = sorted(path.name for path in GOLDEN.iterdir())
+        self.expect(names, f"{GOLDEN}: there is no golden model")
         for name in names:
-            run = test.folder / f"run_{name}"
-            test.run("import", GOLDEN / name / "given", "--out", run)
-            test.check_export(name, run)
-            test.check_inspection(name)
-            test.check_logits(name, run)
-            test.check_use(name, run)
-    for failure in test.failures:
-        print(failure)
-    print(f"hugging_face_test: {len(names)} models, {len(test.failures)} failures")
-    return 1 if test.failures else 0
+            run = self.folder / f"run_{name}"
+            self.make("import", GOLDEN / name / "given", "--out", run)
+            self.check_export(name, run)
+            self.check_inspection(name)
+            self.check_logits(name, run)
+            self.check_use(name, run)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program_test.main(Test)
