@@ -25,6 +25,7 @@ void attention_backward(Stream& stream, const AttentionGradients& gradients,
                         const ConstHeadsView& out, const AttentionSaved& saved,
                         const AttentionInputs& inputs, const ConstTensor& head_parameter,
                         const W& weighting);
+/// weights (B, H, T, S) = the weight of every key, 0 where it is not visible.
 template <Weighting W>
 void attention_weights(Stream& stream, const Tensor& weights, const AttentionInputs& inputs,
                        const ConstTensor& head_parameter, const W& weighting);
@@ -54,7 +55,8 @@ template <Weighting W>
 
 }  // namespace cuda
 
-/// Throws Error(usage) unless shapes, dtypes and visible keys fit together.
+/// Throws Error(usage) unless shapes, dtypes and visible keys fit together; first_key in the memory
+/// of a GPU is taken on trust.
 void check_attention_inputs(const AttentionInputs& inputs);
 void check_attention_view(const ConstHeadsView& view, const ConstHeadsView& like, const char* what);
 void check_attention_view(const HeadsView& view, const ConstHeadsView& like, const char* what);

@@ -45,7 +45,7 @@ inline ConstHeadsView as_const(const HeadsView& view) {
 }
 
 /// What attention reads. Query t of sequence b stands at position first_position + t and sees keys
-/// [first_key[b][t], first_position + t]; n is their number.
+/// [first_key[b][t], first_position + t]; n is their number, at least 1.
 struct AttentionInputs {
   ConstHeadsView q;       // (B, T, H, D)
   ConstHeadsView k;       // (B, S, G, D), S >= first_position + T
@@ -93,7 +93,11 @@ struct NormalizerParameter {
 
 /// The part that is swapped: a row scale c(head, n; parameters) and a weighting of the row. One
 /// object serves all layers; parameters come in the order of parameters() with every call, f32
-/// masters (f64 for f64).
+/// masters (f64 for f64). Activations are f32, bf16 or f64. What is written overlaps neither what
+/// is read nor what else is written.
+///
+/// Errors: Error(usage) where shapes, dtypes or visible keys do not fit, Error(device) on a GPU
+/// where has_cuda() is false.
 class AttentionNormalizer {
  public:
   virtual ~AttentionNormalizer() = default;

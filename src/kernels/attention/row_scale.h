@@ -11,7 +11,8 @@
 #include "base/host_device.h"
 
 /// Row scales c = s_h u(n) + b_h: u a function of the number n of visible keys or a learned table,
-/// s_h learned or fixed, b_h learned or absent. Every known row scale is of this form.
+/// s_h learned or fixed, b_h learned or absent. Every known row scale is of this form. With dc of
+/// every row, ds_h = sum u dc, db_h = sum dc, du_n = sum of s_h dc over the rows with n keys.
 namespace ssmax::kernels {
 
 /// u = 1: the plain row of Softmax.
@@ -19,7 +20,7 @@ struct UnitLength {
   HD double operator()(std::int64_t /*n*/) const { return 1.0; }
 };
 
-/// u = ln n: Scalable-Softmax, Nakanishi 2025, eq. 3.
+/// u = ln n: Scalable-Softmax, Nakanishi 2025, arXiv 2501.19399.
 struct LogLength {
   HD double operator()(std::int64_t n) const { return std::log(static_cast<double>(n)); }
 };

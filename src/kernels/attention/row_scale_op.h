@@ -73,7 +73,8 @@ void compute_row_scale(Stream& stream, const Tensor& c, std::span<const ConstTen
   launch<cpu::row_scale<Length>, cuda::row_scale<Length>>(stream, c, parameters, lengths, scale);
 }
 
-/// gradients += from dc. With a learned table, rows longer than it are an error.
+/// gradients += from dc. With a learned table, rows longer than it are Error(usage); on a GPU,
+/// which does not tell the documents' lengths, that is T.
 template <class Length>
 void differentiate_row_scale(Stream& stream, std::span<const Tensor> gradients,
                              const ConstTensor& dc, std::span<const ConstTensor> parameters,

@@ -13,7 +13,12 @@
 ///
 /// The keys of a row influence each other through one scalar, if at all, so with g_j = dO.v_j
 ///   dx_k = pull_k (aim_k + rise g_k - D),  D = sum_j weight_j g_j = dO.O
-/// where aim is g, or the part of it that its weight's factor leaves.
+/// where a weight is a share of the row times a factor, and aim is g times that factor:
+///   Softmax, sink  weight P               pull P              aim g               rise 0
+///   Self-Adjust    weight beta P          pull P              aim beta g          rise 1 / spread
+///   softpick       weight share if x > 0  pull sign(x) e / S  aim g if x > 0      rise 0
+/// with beta = (x - low) / spread and share = |e^x - 1| / sum |e^x - 1|. Sigmoid has dx = slope g
+/// alone; what is solved from the whole row has a sum of its own in place of D.
 namespace ssmax::kernels {
 
 /// What a row leaves behind when its keys are seen one after the other; two of them merge into one.

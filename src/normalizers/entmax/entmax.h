@@ -21,7 +21,8 @@ struct Options {
 };
 
 /// w = u^(1 / (alpha - 1)) / sum with u = max((alpha - 1) (x - max) - t, 0), t such that the sum is
-/// 1. Kept: max, t, 1 / sum, 1 / sum of the pulls.
+/// 1; dx_k = pull_k (g_k - sum_j pull_j g_j / sum_j pull_j), pull = w^(2 - alpha) where w > 0.
+/// Kept: max, t, 1 / sum, 1 / sum of the pulls.
 struct Weighting {
   static constexpr std::int64_t kRowValues = 4;
 

@@ -5,9 +5,10 @@
 #include "base/field.h"
 #include "kernels/attention/row_scale.h"
 
-/// The experiment that motivates SSMax: Nakanishi 2025, section 2.1. p_n is learned for every n and
-/// shared by all layers and heads, s and b are per layer and head. It is trained up to the length
-/// of its table; longer rows, as in an evaluation, use the table's fit a1 ln n + a2.
+/// The experiment that motivates SSMax: Nakanishi 2025, arXiv 2501.19399, section 2.1: weight =
+/// softmax((s p_n + b) z). p_n is learned for every n and shared by all layers and heads, s and b
+/// are per layer and head. It is trained up to the length of its table, beyond which a gradient is
+/// Error(usage); longer rows of an evaluation use the table's fit a1 ln n + a2.
 namespace ssmax::normalizers::learned_length {
 
 struct Options {

@@ -6,7 +6,8 @@
 #include "base/field.h"
 #include "base/host_device.h"
 
-/// The logarithmic scale of Qwen (2023), after Su 2021: scores grow beyond the training length.
+/// The logarithmic scale of Qwen (2023), after Su 2021: weight = softmax(u z), so that scores grow
+/// beyond the training length. Nothing is learned.
 namespace ssmax::normalizers::log_n {
 
 struct Options {

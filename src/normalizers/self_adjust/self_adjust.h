@@ -7,8 +7,10 @@
 #include "kernels/attention/row_scale.h"
 #include "kernels/attention/weighting.h"
 
-/// Self-Adjust Softmax: Zheng et al. 2025, arXiv 2502.18277. Minimum and maximum run over the
-/// visible keys and pass gradients, to the first key on ties.
+/// Self-Adjust Softmax: Zheng et al. 2025, arXiv 2502.18277. Probabilities times a factor of their
+/// own score; a row's weights need not sum to 1. Minimum and maximum run over the visible keys and
+/// pass gradients, to the first key on ties. A key alone weighs 1 under `normalized` if x > 0, else
+/// 0; under `shifted` and `min_max` always 0.
 namespace ssmax::normalizers::self_adjust {
 
 enum class Variant : std::uint8_t {
@@ -34,7 +36,9 @@ struct Options {
   }
 };
 
-/// weight = beta P with beta = (x - low) / spread, P = softmax(x).
+/// weight = beta P with beta = (x - low) / spread, P = softmax(x). For a fixed low and spread dx_k
+/// = P_k (beta_k g_k + g_k / spread - D); fix_up has what goes through them. Kept: L = ln sum e^x,
+/// low, 1 / spread and the two keys; L alone of `plain`, where beta = x.
 template <Variant kVariant>
 struct Weighting {
   static constexpr kernels::RowNeeds kNeeds =

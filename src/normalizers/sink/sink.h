@@ -24,7 +24,8 @@ struct Options {
   }
 };
 
-/// weight = e^(x - L) with L = ln(e^a + sum e^x).
+/// weight = e^(x - L) with L = ln(e^a + sum e^x), so that a row sums to less than 1; dx = weight
+/// (g - D). Kept: L.
 struct Weighting : kernels::SoftmaxWeighting {
   static constexpr bool kHeadParameter = true;
 

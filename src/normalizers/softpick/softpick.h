@@ -8,15 +8,16 @@
 #include "kernels/attention/weighting.h"
 
 /// Softpick: Zuhri et al., "Softpick: No Attention Sink, No Massive Activations with Rectified
-/// Softmax", 2025. Rows need not sum to 1; negative scores weigh nothing.
+/// Softmax", 2025, arXiv 2504.20966: weight = relu(e^x - 1) / sum |e^x - 1|. Rows need not sum to
+/// 1; negative scores weigh nothing, but count in the sum.
 namespace ssmax::normalizers::softpick {
 
 struct Options {
   static constexpr auto fields() { return std::tuple(); }
 };
 
-/// weight = relu(e^(x-m) - e^-m) / S with m = max(x, 0), S = sum |e^(x-m) - e^-m|. Kept: m, 1/S,
-/// e^-m.
+/// weight = relu(e^(x-m) - e^-m) / S with m = max(x, 0), S = sum |e^(x-m) - e^-m|; dx = e^(x-m) / S
+/// (g - D) where x > 0, e^(x-m) / S D where x < 0. Kept: m, 1/S, e^-m.
 struct Weighting {
   static constexpr kernels::RowNeeds kNeeds = kernels::RowNeeds::maximum_and_sum;
   static constexpr std::int64_t kRowValues = 3;

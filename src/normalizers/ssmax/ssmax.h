@@ -7,7 +7,11 @@
 
 namespace ssmax::normalizers::ssmax {
 
-/// Scalable-Softmax: Nakanishi, "Scalable-Softmax Is Superior for Attention", 2025, eq. 3.
+/// Scalable-Softmax: Nakanishi, "Scalable-Softmax Is Superior for Attention", 2025, arXiv
+/// 2501.19399: weight = n^(s z_j) / sum_k n^(s z_k) = softmax((s ln n) z), n the keys that the
+/// query sees, itself included; with a bias softmax((s ln n + b) z). s and b are one number of
+/// every layer and head. The row scale is c = s u + b with u of kernels::LogLength, the weighting
+/// Softmax's.
 struct Options {
   bool learn_scale = true;
   bool bias = false;

@@ -6,8 +6,9 @@
 #include "base/field.h"
 #include "base/host_device.h"
 
-/// The attention temperature of Llama 4 (2025) and Ministral 3: scores grow with the position in
-/// the document, in steps of the original length.
+/// The attention temperature of Llama 4 (2025) and Ministral 3: weight = softmax(u z), so that
+/// scores grow with the position in the document, in steps of the original length. Nothing is
+/// learned.
 namespace ssmax::normalizers::temperature {
 
 struct Options {
@@ -22,7 +23,7 @@ struct Options {
   }
 };
 
-/// u = 1 + beta ln(1 + floor(position / original_length)), position = n - 1.
+/// u = 1 + beta ln(1 + floor(position / original_length)), position = n - 1 tokens.
 struct Length {
   double beta = 0.1;
   std::int64_t original_length = 8192;
