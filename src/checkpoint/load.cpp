@@ -207,10 +207,7 @@ std::optional<LoadedCheckpoint> load_newest(const fs::path& run_folder, Verify v
 
 LoadedCheckpoint load(const fs::path& path, Verify verify) {
   std::error_code ignored;
-  if (fs::exists(path / kManifestName, ignored) ||
-      step_of_folder_name(path.filename().string()) >= 0) {
-    return LoadedCheckpoint(path, verify);
-  }
+  if (fs::exists(path / kManifestName, ignored)) return LoadedCheckpoint(path, verify);
   if (!fs::is_directory(path, ignored)) {
     fail(path.string() + ": expected a checkpoint's or a run's folder, found " +
          (fs::exists(path, ignored) ? "a file" : "nothing"));

@@ -448,9 +448,10 @@ std::optional<Fragment> SafetensorsFile::fragment(const TensorInfo& tensor) cons
   for (std::int64_t extent = number(); extent >= 0; extent = number()) {
     fragment.shape.push_back(extent);
   }
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max() / size_of(tensor.dtype);
   const bool sound = fragment.text() == found->second && fragment.begin >= 0 &&
-                     !fragment.shape.empty() && fragment.shape.size() <= device::Shape::kMaxRank &&
-                     tensor.shape.size() == 1 &&
+                     !fragment.shape.empty() && fragment.elements() <= most &&
+                     fragment.shape.size() <= device::Shape::kMaxRank && tensor.shape.size() == 1 &&
                      fragment.begin <= fragment.elements() - tensor.elements();  // -1 is too many
   if (!sound) {
     fail(path().string(), tensor.name,

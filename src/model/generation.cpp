@@ -37,7 +37,7 @@ std::vector<std::int32_t> candidates(std::span<const float> logits, std::int64_t
 
 std::int32_t sample_token(std::span<const float> logits, const SamplingOptions& options,
                           std::uint64_t index) {
-  if (options.temperature == 0.0 || options.top_k == 1) return most_likely(logits);
+  if (options.temperature == 0.0) return most_likely(logits);
   const std::vector<std::int32_t> ids = candidates(logits, options.top_k);
   std::vector<double> weights;
   const double top = logits[static_cast<std::size_t>(ids.front())];

@@ -138,6 +138,9 @@ TEST_F(LoadTest, an_explicit_path_is_a_checkpoint_or_a_run) {
   // A checkpoint that was named is not exchanged for another.
   fs::resize_file(file(kModelFile), 1000);
   EXPECT_NE(checkpoint_error([&] { load(folder_ / "step_00000020"); }), "");
+  fs::remove(file(kManifestName));
+  EXPECT_NE(checkpoint_error([&] { load(folder_ / "step_00000020"); }).find(kManifestName),
+            std::string::npos);
   EXPECT_EQ(load(run_.path()).manifest().step, 10);
   const TemporaryFolder empty;
   EXPECT_NE(checkpoint_error([&] { load(empty.path()); }).find("found neither"), std::string::npos);

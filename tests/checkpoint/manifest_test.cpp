@@ -89,6 +89,8 @@ TEST(Manifest, refuses_what_is_no_manifest) {
                 .find("state.cooldown: expected an integer"),
             std::string::npos);
   EXPECT_NE(error("\"bytes\": 5", "\"bytes\": -5"), "");
+  EXPECT_NE(error("\"bytes\": 5", "\"bytes\": 5, \"more\": 1").find("more: is not a key"),
+            std::string::npos);
   EXPECT_NE(error(std::string(32, 'a'), std::string(31, 'a')), "");
   EXPECT_NE(checkpoint_error([&] {
               std::string damaged = text;

@@ -132,6 +132,14 @@ TEST_F(MatchTest, moments_that_are_not_whole_are_refused) {
               load_moments(checkpoint(), saved_.parameters, saved_.first, saved_.second);
             }).find("found the second only"),
             std::string::npos);
+  files = saved_.files();
+  const device::ConstTensor moment = files[1].tensors[0].tensor;
+  files[1].tensors[0].tensor = moment.reshaped({moment.elements()});
+  store.save(saved_.manifest(25), files);
+  EXPECT_NE(checkpoint_error([&] {
+              load_moments(checkpoint(), saved_.parameters, saved_.first, saved_.second);
+            }).find("expected the shape (150, 16), found (2400)"),
+            std::string::npos);
   Manifest without_counts = saved_.manifest(30);
   without_counts.state.clear();
   store.save(without_counts, saved_.files());

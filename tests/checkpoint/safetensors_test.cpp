@@ -126,6 +126,32 @@ TEST_F(SafetensorsTest, converts_floats_exactly_or_to_nearest) {
   EXPECT_EQ(narrower.bits, Bf16(third).bits);
 }
 
+TEST(Safetensors, the_values_of_foreign_dtypes_are_known) {
+  const auto value = [](FileDType dtype, std::uint64_t bits) {
+    const auto bytes = std::bit_cast<std::array<std::byte, 8>>(bits);
+    return values_of(dtype, std::span(bytes).first(static_cast<std::size_t>(size_of(dtype))))[0];
+  };
+  EXPECT_EQ(value(FileDType::u8, 0xff), 255.0);
+  EXPECT_EQ(value(FileDType::i8, 0xff), -1.0);
+  EXPECT_EQ(value(FileDType::u16, 0xffff), 65535.0);
+  EXPECT_EQ(value(FileDType::i16, 0xffff), -1.0);
+  EXPECT_EQ(value(FileDType::u32, 0xffffffff), 4294967295.0);
+  EXPECT_EQ(value(FileDType::i32, 0xffffffff), -1.0);
+  EXPECT_EQ(value(FileDType::u64, 0x8000000000000000), 0x1p63);
+  EXPECT_EQ(value(FileDType::i64, 0x8000000000000000), -0x1p63);
+  EXPECT_TRUE(std::isnan(value(FileDType::f16, 0x7e00)));
+  // One, the least and the largest above 0, and what is no number.
+  EXPECT_EQ(value(FileDType::f8_e4m3, 0xb8), -1.0);
+  EXPECT_EQ(value(FileDType::f8_e4m3, 0x01), 0x1p-9);
+  EXPECT_EQ(value(FileDType::f8_e4m3, 0x7e), 448.0);
+  EXPECT_TRUE(std::isnan(value(FileDType::f8_e4m3, 0x7f)));
+  EXPECT_EQ(value(FileDType::f8_e5m2, 0xbc), -1.0);
+  EXPECT_EQ(value(FileDType::f8_e5m2, 0x01), 0x1p-16);
+  EXPECT_EQ(value(FileDType::f8_e5m2, 0x7b), 57344.0);
+  EXPECT_EQ(value(FileDType::f8_e5m2, 0x7c), INFINITY);
+  EXPECT_TRUE(std::isnan(value(FileDType::f8_e5m2, 0x7d)));
+}
+
 TEST_F(SafetensorsTest, reading_says_what_does_not_fit) {
   std::array<float, 6> values{};
   write_safetensors(path_, std::vector<NamedTensor>{{"x", view(values.data(), {2, 3})}});

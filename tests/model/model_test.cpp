@@ -117,6 +117,7 @@ TEST(KvDecoder, AgreesWithTheFullForward) {
       EXPECT_NEAR(found[i], expected[i], 1e-6) << kind;  // f64 inside, f32 logits
     }
     EXPECT_THROW(one_by_one.feed(stream, random_tokens(2 * 11, 1)), base::Error);
+    EXPECT_THROW(one_by_one.rewind(31), base::Error);
   }
 }
 
@@ -174,6 +175,23 @@ TEST(Sampling, FollowsTemperatureTopKAndTopP) {
   options.top_p = 0.4;  // the first token alone reaches it
   for (std::uint64_t i = 0; i < 50; ++i) EXPECT_EQ(sample_token(logits, options, i), 1);
   EXPECT_EQ(sample_token(logits, options, 7), sample_token(logits, options, 7));
+
+  // Six of ten parts for the two that reach top_p: half of the draws for each.
+  const auto third = static_cast<float>(-std::log(3.0));
+  const std::vector<float> even = {0.0F, 0.0F, third, third, third, third};
+  options.top_p = 0.5;
+  int first = 0;
+  bool seeds_differ = false;
+  for (std::uint64_t i = 0; i < 2000; ++i) {
+    options.seed = 1;
+    const std::int32_t token = sample_token(even, options, i);
+    ASSERT_LT(token, 2);
+    first += token == 0 ? 1 : 0;
+    options.seed = 2;
+    seeds_differ = seeds_differ || sample_token(even, options, i) != token;
+  }
+  EXPECT_NEAR(first, 1000, 100);
+  EXPECT_TRUE(seeds_differ);
 }
 
 TEST(ParameterLayout, PaperModelHas162MParameters) {
