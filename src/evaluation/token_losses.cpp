@@ -142,7 +142,7 @@ void LossStatistics::add(const BatchLosses& batch, const TokenBytes& bytes) {
     ++sequences_;
     tokens_ += sequence.count;
     sum_ += sequence.sum;
-    sequence_means_.add(sequence.mean());
+    if (sequence.count > 0) sequence_means_.add(sequence.mean());
   }
 }
 

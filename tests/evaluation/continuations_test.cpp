@@ -28,10 +28,10 @@ TEST(Continuations, HellaSwagIsCleanedAsTheHarnessDoes) {
 
 TEST(Continuations, LengthDecidesAccNorm) {
   const ChoiceQuestion question{"", {"abcdefgh", "ab", "\xC3\xA9\xC3\xA9\xC3\xA9"}, 0};
-  const std::vector<ContinuationScore> scores = {{-4.0, false}, {-3.0, false}, {-3.5, false}};
+  const std::vector<ContinuationScore> scores = {{-4.0, false}, {-1.5, false}, {-2.0, false}};
   const Choice choice = choose(question, scores);
   EXPECT_EQ(choice.likeliest, 1U);
-  EXPECT_EQ(choice.likeliest_per_character, 0U);  // -0.5; -1.5; -3.5 / 3 characters of two bytes
+  EXPECT_EQ(choice.likeliest_per_character, 0U);  // -0.5; -0.75; -2 / 3 characters of two bytes
 }
 
 /// What is too long loses its beginning, and what is padded is not changed by it.

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <fstream>
 #include <optional>
+#include <set>
 
 #include "evaluation/attention_rows.h"
 #include "evaluation/log_fit.h"
@@ -60,8 +61,9 @@ TEST_F(NeedleReading, SharedBeginningsDoNotChangeAnswers) {
   const NeedleTrials trials{corpus::NeedleSplit::test, 7, 400};
   device::Arena shared_arena;
   NeedleReader shared(model_, tokenizer_, 2, 400, shared_arena);
+  std::vector<NeedleQuestion> questions;
   for (const double depth : {1.0, 0.5, 0.25, 0.75, 0.0}) {
-    std::vector<NeedleQuestion> questions;
+    questions.clear();
     for (std::int64_t trial = 0; trial < 2; ++trial) {
       questions.push_back(ask(writer, *haystack_, trials, trial, depth,
                               needle_of(trials, trial, static_cast<std::int64_t>(4 * depth))));
@@ -86,6 +88,27 @@ TEST_F(NeedleReading, SharedBeginningsDoNotChangeAnswers) {
     EXPECT_EQ(blocks, 2);
     EXPECT_GT(weight, 0.0);
   }
+  // The same again; then the second prompt alone is another.
+  EXPECT_EQ(shared.answer(stream_, questions), shared.answer(stream_, questions));
+  questions[1] = ask(writer, *haystack_, trials, 1, 0.75, needle_of(trials, 1, 3));
+  device::Arena fresh_arena;
+  NeedleReader fresh(model_, tokenizer_, 2, 400, fresh_arena);
+  EXPECT_EQ(shared.answer(stream_, questions), fresh.answer(stream_, questions));
+}
+
+TEST(Needle, EveryTrialDepthAndContextHasItsOwn) {
+  std::set<std::int64_t> numbers;
+  for (const std::int64_t context : {400, 800}) {
+    for (std::int64_t depth = 0; depth < 3; ++depth) {
+      for (std::int64_t trial = 0; trial < 3; ++trial) {
+        const NeedleTrials trials{corpus::NeedleSplit::test, 7, context};
+        const corpus::Needle needle = needle_of(trials, trial, depth);
+        EXPECT_EQ(corpus::split_of_number(needle.number), corpus::NeedleSplit::test);
+        numbers.insert(needle.number);
+      }
+    }
+  }
+  EXPECT_EQ(numbers.size(), 18U);
 }
 
 /// Against readers that see one prompt each.
@@ -168,6 +191,11 @@ TEST(LogFit, ErrorsFollowTheResiduals) {
   // sixths of the second difference.
   const LogFitReport rough = fit_log(std::vector<double>{0.0, 1.0});
   EXPECT_NEAR(rough.slope, 1.0 / std::log(2.0), 1e-12);
+  // By the formulas of simple regression over ln n, computed apart.
+  const LogFitReport four = fit_log(std::vector<double>{0.0, 1.0, 1.0, 2.0});
+  EXPECT_NEAR(four.slope_error, 0.323870740752087, 1e-14);
+  EXPECT_NEAR(four.offset_error, 0.307643708133929, 1e-14);
+  EXPECT_NEAR(four.r_squared, 0.886275029284704, 1e-14);
   table[24] += 1.0;
   const LogFitReport bent = fit_log(table);
   EXPECT_NEAR(bent.root_mean_square, std::sqrt((1.0 - 1.0 / 50) / 50), 5e-3);

@@ -38,6 +38,18 @@ TEST(LossStatistics, MeansByTokenAndByPosition) {
   EXPECT_DOUBLE_EQ(positions.standard_error[1], 1.5);
 }
 
+TEST(LossStatistics, WhatHasNoTargetDoesNotCount) {
+  const std::vector<std::int32_t> targets = {4, 4, 4, -1, -1, -1};
+  LossStatistics statistics(2);
+  statistics.add(batch_of({1.0, 2.0, 6.0, 0.0, 0.0, 0.0}, targets, 2), {});
+  EXPECT_EQ(statistics.loss().tokens, 3);
+  EXPECT_DOUBLE_EQ(statistics.loss().nats_per_token, 3.0);
+  // Sequence means 1.5 and 6.
+  EXPECT_DOUBLE_EQ(statistics.loss().standard_error, 2.25);
+  EXPECT_DOUBLE_EQ(statistics.positions().bands.at(0).mean, 3.75);
+  EXPECT_EQ(statistics.positions().mean, (std::vector<double>{3.5, 2.0}));
+}
+
 TEST(LossStatistics, BandsCoverThePositionsAndBoundTheMean) {
   const std::vector<PositionBand> bands = position_bands(100);
   EXPECT_EQ(bands.front().end, 16);

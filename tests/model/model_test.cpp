@@ -75,6 +75,49 @@ TEST(Recompute, BlockGivesTheSameBits) {
   }
 }
 
+/// Logits of a few rows at a time, and the same sequences with and without a backward to come.
+TEST(Model, ChunksOfLogitsAndTrainingDoNotChangeTheLoss) {
+  const ModelConfig config = small_config("ssmax");
+  Stream stream;
+  Arena arena;
+  const Model model(config, DType::f64, params::Gradients::allocate, arena);
+  model.parameters().initialize(stream, 11);
+  ActivationOptions options;
+  options.batch = 2;
+  options.length = 40;
+  options.dtype = DType::f64;
+  Activations activations(config, model.attention_row_values(), options, arena);
+  const std::vector<std::int32_t> tokens = random_tokens(80, 3);
+  const std::vector<std::int32_t> targets = random_tokens(80, 4);
+  std::vector<std::int32_t> first_key(80);
+  std::fill(first_key.begin() + 7, first_key.begin() + 40, 7);  // where a document begins
+  const TokenBatch batch{device::view(tokens.data(), {2, 40}),
+                         device::view(targets.data(), {2, 40}),
+                         device::view(std::as_const(first_key).data(), {2, 40})};
+  const auto gradients = [&] {
+    device::fill_zero(stream, model.parameters().flat_gradients());
+    model.forward_for_training(stream, activations, batch, 1.0 / 80);
+    return values_of(model.parameters().gradient(model.parts().layout.output));
+  };
+  const auto expect_near = [](const std::vector<double>& found, const std::vector<double>& wanted) {
+    ASSERT_EQ(found.size(), wanted.size());
+    // Doubles; matrices of other shapes may be added up in another order.
+    for (std::size_t i = 0; i < wanted.size(); ++i) EXPECT_NEAR(found[i], wanted[i], 1e-13);
+  };
+  const std::vector<double> whole = gradients();
+  const std::vector<double> losses = values_of(activations.losses);
+  activations.logits = activations.logits.rows(0, 32);
+  expect_near(gradients(), whole);
+  expect_near(values_of(activations.losses), losses);
+  std::vector<std::int64_t> rows;
+  model.forward(stream, activations, batch,
+                [&](std::int64_t first, const ConstTensor&) { rows.push_back(first); });
+  expect_near(values_of(activations.losses), losses);
+  EXPECT_EQ(rows, (std::vector<std::int64_t>{0, 32, 64}));
+  EXPECT_EQ(logits_rows({}, 4096, 1 << 16), 1024);
+  EXPECT_EQ(logits_rows({}, 100, 1 << 16), 100);
+}
+
 TEST(Recompute, BlockTakesLessMemory) {
   const ModelConfig config = small_config("ssmax");
   const auto planned = [&](Recompute recompute) {

@@ -9,6 +9,7 @@
 
 #include "base/durable_file.h"
 #include "checkpoint/match.h"
+#include "corpus/manifest.h"
 #include "optim/schedule.h"
 #include "support/ask_to_stop.h"
 #include "support/temporary_folder.h"
@@ -194,6 +195,26 @@ TEST_F(TrainerTest, ARunThatIsDoneStaysAsItWas) {
   run(config({"--training.steps=3", "--optimizer.learning_rate=0.5"}), "run");
   EXPECT_EQ(read_all(folder("run") / "config.json"), before);
   EXPECT_NE(read_all(folder("run") / "log.txt").find("nothing is left to do"), std::string::npos);
+}
+
+TEST_F(TrainerTest, DocumentsAreMaskedInTrainingAndValidation) {
+  corpus::Manifest manifest;
+  manifest.vocab_size = 61;
+  manifest.end_of_text = static_cast<std::int64_t>(base::random_bits(1, 2, 9) % 61);  // in the data
+  corpus::write_manifest(data_.path(), manifest);
+  std::set<std::string> losses;
+  for (const char* steps : {"0", "1"}) {
+    for (const char* masked : {"false", "true"}) {
+      const std::string name = std::string(steps).append(masked);
+      run(config({std::string("--training.steps=") + steps, "--training.batch_sequences=16",
+                  std::string("--data.document_mask=") + masked}),
+          name);
+      const std::string text = metrics(name);
+      const std::size_t loss = text.find("\"loss\"");  // of the validation, or of the step
+      losses.insert(text.substr(loss, text.find(',', loss) - loss));
+    }
+  }
+  EXPECT_EQ(losses.size(), 4U);
 }
 
 TEST_F(TrainerTest, SeedAndShuffleDecideTheOrderOfTheData) {
