@@ -27,6 +27,7 @@ class DeviceRunTest : public ::testing::Test {
     if (device::gpus().found.empty()) GTEST_SKIP() << device::gpus().reason;
     write_tokens(data_.path() / "train.bin", 500);
     write_tokens(data_.path() / "val.bin", 200);
+    write_manifest(data_.path());
   }
 
   RunConfig config(std::vector<std::string> overrides) {

@@ -6,6 +6,7 @@
 
 #include "base/config.h"
 #include "base/random.h"
+#include "corpus/manifest.h"
 #include "support/files.h"
 #include "support/shards.h"
 #include "train/run_config.h"
@@ -14,14 +15,23 @@ namespace ssmax::train {
 
 using support::read_all;
 
+inline std::int32_t token_of(std::int64_t phase) {
+  return static_cast<std::int32_t>(base::random_bits(1, 2, static_cast<std::uint64_t>(phase)) % 61);
+}
+
 /// A shard of `tokens` ids below 61 that repeat themselves, so that there is something to learn.
 inline void write_tokens(const std::filesystem::path& path, std::int64_t tokens) {
   std::vector<std::int32_t> ids;
-  for (std::int64_t i = 0; i < tokens; ++i) {
-    const auto phase = static_cast<std::uint64_t>(i % 97);
-    ids.push_back(static_cast<std::int32_t>(base::random_bits(1, 2, phase) % 61));
-  }
+  for (std::int64_t i = 0; i < tokens; ++i) ids.push_back(token_of(i % 97));
   support::write_shard(path, ids);
+}
+
+/// Documents begin with one of these tokens then.
+inline void write_manifest(const std::filesystem::path& folder) {
+  corpus::Manifest manifest;
+  manifest.vocab_size = 61;
+  manifest.end_of_text = token_of(5);
+  corpus::write_manifest(folder, manifest);
 }
 
 /// A run of a few seconds in `folder`, which must hold train.bin and val.bin.

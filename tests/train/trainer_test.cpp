@@ -9,7 +9,6 @@
 
 #include "base/durable_file.h"
 #include "checkpoint/match.h"
-#include "corpus/manifest.h"
 #include "optim/schedule.h"
 #include "support/ask_to_stop.h"
 #include "support/temporary_folder.h"
@@ -198,10 +197,7 @@ TEST_F(TrainerTest, ARunThatIsDoneStaysAsItWas) {
 }
 
 TEST_F(TrainerTest, DocumentsAreMaskedInTrainingAndValidation) {
-  corpus::Manifest manifest;
-  manifest.vocab_size = 61;
-  manifest.end_of_text = static_cast<std::int64_t>(base::random_bits(1, 2, 9) % 61);  // in the data
-  corpus::write_manifest(data_.path(), manifest);
+  write_manifest(data_.path());
   std::set<std::string> losses;
   for (const char* steps : {"0", "1"}) {
     for (const char* masked : {"false", "true"}) {
