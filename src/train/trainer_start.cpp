@@ -127,7 +127,7 @@ void Trainer::begin() {
       config_.name + ": " +
       summary(config_, plan_, state_->model.parameters().parameter_elements(), ranks_.size()) +
       ", run folder " + folder_.path().string());
-  if (validation_) {
+  if (validation_ && ranks_.is_root()) {
     for (const std::string& file : validation_->trained_files(config_.data)) {
       folder_.warn("data.validation: " + file +
                    " is in data.train too, so that its loss is of text that the run learns");

@@ -100,7 +100,7 @@ void add_attention_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& e
   options->trials = 100;
   options->add_to(*attention);
   attention->add_option("--depth", options->depth, "Where the needle stands; default at random")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(number_between(0.0, 1.0));
   attention->add_option("--city", options->city, "Always this city");
   attention->add_option("--number", options->number, "Always this number")
       ->check(CLI::Range(1000000, 9999999));

@@ -130,7 +130,7 @@ void add_needle_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& eval
                    "Where the needle stands: 0 the beginning, 1 the end")
       ->delimiter(',')
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(number_between(0.0, 1.0));
   needle->footer(
       "\"The special magic CITY number is: NUMBER.\" stands between two sentences of a text, and\n"
       "behind the text the question for that number. The answer is decoded greedily; exact: all\n"
