@@ -92,13 +92,16 @@ Loader::Loader(const LoaderOptions& options) : options_(options) {
     const char* of = options_.kind == DataKind::stream      ? " + 1 tokens"
                      : options_.kind == DataKind::documents ? " + 1 tokens of one document"
                                                             : " tokens, one for each example";
-    throw Error(ErrorKind::data, files.front().string() + (files.size() > 1 ? " and others" : "") +
-                                     ": one batch needs " + std::to_string(batch) +
-                                     " sequences of " + std::to_string(options_.sequence_length) +
-                                     of + ", found " + std::to_string(tokens_) + " tokens in " +
-                                     std::to_string(files.size()) + " files, which give " +
-                                     std::to_string(samples_) +
-                                     "; prepare more text or make the batch smaller");
+    const bool whole_batch = options_.least_samples == 0;
+    throw Error(ErrorKind::data,
+                files.front().string() + (files.size() > 1 ? " and others" : "") + ": " +
+                    (whole_batch ? "one batch needs " : "needed are ") + std::to_string(batch) +
+                    (batch == 1 ? " sequence of " : " sequences of ") +
+                    std::to_string(options_.sequence_length) + of + ", found " +
+                    std::to_string(tokens_) + " tokens in " + std::to_string(files.size()) +
+                    (files.size() == 1 ? " file" : " files") + ", which give " +
+                    std::to_string(samples_) + "; prepare more text or " +
+                    (whole_batch ? "make the batch smaller" : "ask for fewer or shorter ones"));
   }
   thread_ = std::thread(&Loader::run, this);
 }

@@ -173,6 +173,12 @@ TEST_F(LoaderTest, fewer_samples_than_a_batch_is_an_error) {
   options_.batch_sequences = 24;
   expect_contains(error_of(ErrorKind::data, [&] { Loader{options_}; }),
                   "one batch needs 24 sequences of 8 + 1 tokens, found 198 tokens");
+  options_.least_samples = 23;
+  EXPECT_EQ(Loader(options_).next().sequences, 24);
+  options_.least_samples = 24;
+  expect_contains(error_of(ErrorKind::data, [&] { Loader{options_}; }),
+                  "needed are 24 sequences of 8 + 1 tokens, found 198 tokens");
+  options_.least_samples = 0;
   options_.batch_sequences = 12;
   options_.ranks = 2;
   error_of(ErrorKind::data, [&] { Loader{options_}; });

@@ -35,6 +35,11 @@ CASES = [
     ("generate run --tokens -1", USAGE, ["--tokens: must be above 0, found -1"]),
     ("generate run --top-k -1", USAGE, ["--top-k: must be at least 0, found -1"]),
     ("generate run --seed -1", USAGE, ["--seed: must be at least 0, found -1"]),
+    ("evaluate run loss --sequences 1000", DATA, ["needed are 1000 sequences of 16 + 1 tokens"]),
+    ("evaluate run fading --sequences 1000 --sequence-length 100", DATA,
+     ["needed are 1000 sequences of 100 + 1 tokens"]),
+    ("evaluate run logits --data data/val_000000.bin --sequences 1000 --sequence-length 16"
+     " --out logits.safetensors", DATA, ["needed are 1000 sequences"]),
     ("evaluate run needle --haystack text --contexts 300 --depths 0,nan", USAGE,
      ["--depths: must be 0 to 1, found nan"]),
     ("evaluate run attention --haystack text --contexts 300 --depth nan", USAGE,

@@ -24,8 +24,8 @@ std::vector<FadingRows> measure(OpenModel& open, const FadingOptions& options) {
   corpus::DataConfig data = open.config.data;
   data.document_mask = false;  // the model sees all that stands before a position
   data.kind = corpus::DataKind::stream;
-  corpus::Loader loader =
-      options.loader(open, data, even_batch(options.sequences, kTokensSideBySide / longest));
+  corpus::Loader loader = options.loader(
+      open, data, even_batch(options.sequences, kTokensSideBySide / longest), options.sequences);
   base::Progress progress("evaluate fading", options.sequences * longest, {.unit = "tokens"});
   return evaluation::measure_fading(open.stream, open.model, loader, options.sequences,
                                     [&](std::int64_t tokens) { progress.advance(tokens); });

@@ -23,7 +23,9 @@ base::JsonValue run_logits(OpenModel& open, const LogitsOptions& options) {
   const std::int64_t vocab_size = open.config.model.vocab_size;
   corpus::DataConfig data;
   data.sequence_length = length;
-  corpus::Loader loader(corpus::sequential_loader(data, options.data, vocab_size, 1));
+  corpus::LoaderOptions source = corpus::sequential_loader(data, options.data, vocab_size, 1);
+  source.least_samples = options.sequences;
+  corpus::Loader loader(source);
   base::Progress progress("evaluate logits", options.sequences * length, {.unit = "tokens"});
   const evaluation::SequenceLogits all =
       evaluation::all_logits(open.stream, open.model, loader, options.sequences,

@@ -20,15 +20,9 @@ constexpr std::int64_t kRows = 4096;
 evaluation::LossStatistics measure(OpenModel& open, const LossOptions& options, const char* task) {
   const std::int64_t length = options.length(open);
   std::int64_t sequences = options.sequences;
-  if (sequences == 0) sequences = options.loader(open, open.config.data, 1).samples();
+  if (sequences == 0) sequences = options.loader(open, open.config.data, 1, 1).samples();
   const std::int64_t batch = even_batch(sequences, kRows / length);
-  corpus::Loader loader = options.loader(open, open.config.data, batch);
-  if (loader.samples() < sequences) {
-    throw base::Error(base::ErrorKind::data, "the data holds " + std::to_string(loader.samples()) +
-                                                 " sequences of " + std::to_string(length) +
-                                                 " tokens, asked for " + std::to_string(sequences) +
-                                                 "; lower --sequences");
-  }
+  corpus::Loader loader = options.loader(open, open.config.data, batch, sequences);
   const auto tokenizer = find_tokenizer(options.tokenizer, options.shards(open),
                                         open.config.model.vocab_size, open.loaded);
   base::Progress progress(std::string("evaluate ") + task, sequences * length, {.unit = "tokens"});

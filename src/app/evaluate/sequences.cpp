@@ -16,7 +16,7 @@ std::int64_t SequenceOptions::length(const OpenModel& open) const {
 }
 
 corpus::Loader SequenceOptions::loader(const OpenModel& open, corpus::DataConfig how,
-                                       std::int64_t batch) const {
+                                       std::int64_t batch, std::int64_t sequences) const {
   const std::vector<std::string>& files = shards(open);
   if (files.empty()) {
     throw base::Error(base::ErrorKind::usage,
@@ -26,7 +26,10 @@ corpus::Loader SequenceOptions::loader(const OpenModel& open, corpus::DataConfig
   how.sequence_length = length(open);
   if (!data.empty()) how.kind = corpus::DataKind::stream;
   if (documents) how.kind = corpus::DataKind::documents;
-  return corpus::Loader(corpus::sequential_loader(how, files, open.config.model.vocab_size, batch));
+  corpus::LoaderOptions options =
+      corpus::sequential_loader(how, files, open.config.model.vocab_size, batch);
+  options.least_samples = sequences;
+  return corpus::Loader(options);
 }
 
 }  // namespace ssmax::app

@@ -21,8 +21,9 @@ struct SequenceOptions {
   const std::vector<std::string>& shards(const OpenModel& open) const;
   std::int64_t length(const OpenModel& open) const;
   /// `how` is data of the checkpoint's config; its kind counts unless --data or --documents says
-  /// otherwise. Error(usage) without data, Error(data).
-  corpus::Loader loader(const OpenModel& open, corpus::DataConfig how, std::int64_t batch) const;
+  /// otherwise. Error(usage) without data, Error(data) also where it has fewer than `sequences`.
+  corpus::Loader loader(const OpenModel& open, corpus::DataConfig how, std::int64_t batch,
+                        std::int64_t sequences) const;
 };
 
 }  // namespace ssmax::app
