@@ -59,6 +59,12 @@ void import_tokenizer(const fs::path& folder, const fs::path& out, std::int64_t 
 }
 
 void run_import(const ImportOptions& options) {
+  if (!checkpoint::step_folders(options.folder).empty()) {
+    throw base::Error(base::ErrorKind::usage,
+                      options.folder +
+                          " is a run of this program, which every command takes as it is; expected "
+                          "a folder from Hugging Face");
+  }
   checkpoint::require_no_checkpoints(options.out);
   const hf::ForeignModel foreign(options.folder);
   const train::RunConfig config = run_config_of(foreign.config(), options.folder, options.out);

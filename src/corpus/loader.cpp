@@ -95,8 +95,10 @@ Loader::Loader(const LoaderOptions& options) : options_(options) {
     const bool whole_batch = options_.least_samples == 0;
     throw Error(ErrorKind::data,
                 files.front().string() + (files.size() > 1 ? " and others" : "") + ": " +
-                    (whole_batch ? "one batch needs " : "needed are ") + std::to_string(batch) +
-                    (batch == 1 ? " sequence of " : " sequences of ") +
+                    (whole_batch  ? "one batch needs "
+                     : batch == 1 ? "needed is "
+                                  : "needed are ") +
+                    std::to_string(batch) + (batch == 1 ? " sequence of " : " sequences of ") +
                     std::to_string(options_.sequence_length) + of + ", found " +
                     std::to_string(tokens_) + " tokens in " + std::to_string(files.size()) +
                     (files.size() == 1 ? " file" : " files") + ", which give " +

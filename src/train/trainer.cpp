@@ -94,7 +94,9 @@ Trainer::Trainer(const RunConfig& config, const std::filesystem::path& folder,
   comm::together(ranks_, [&] {
     folder_.open();
     state_.emplace(config_, plan_.micro_batch, seating_.place, arena_);
-    base::within("data.train, shards as ssmax prepare writes them",
+    const bool examples = config_.data.kind == corpus::DataKind::supervised;
+    base::within(examples ? "data.train, JSON Lines of prompts and completions"
+                          : "data.train, shards as ssmax prepare writes them",
                  [&] { loader_.emplace(training_loader(config_, plan_.micro_batch, ranks_)); });
     config_ = config_.with_epochs(loader_->samples());
     if (config_.data.validation.empty()) return;

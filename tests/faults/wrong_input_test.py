@@ -78,6 +78,11 @@ CASES = [
     ("swap run --out run --model.normalizer.kind=ssmax", USAGE,
      ["run holds checkpoints already (step_00000002)"]),
     ("import exported --out run", USAGE, ["run holds checkpoints already"]),
+    ("import run --out new", USAGE, ["run is a run of this program"]),
+    ("train small.json --out new --data.kind=supervised --data.tokenizer=bytes"
+     " --data.train=keys.jsonl", DATA,
+     ["data.train, JSON Lines of prompts and completions: keys.jsonl:1",
+      'expected an object with the string "completion", found one with "txt", "id"']),
     ("train small.json --out exported", USAGE, ["exported/config.json is no config of a run"]),
     ("swap run --out exported", USAGE, ["exported/config.json is no config of a run"]),
     ("prepare-needle text/a.txt --out text/a.txt", USAGE, ["text/a.txt exists"]),
