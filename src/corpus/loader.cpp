@@ -128,7 +128,6 @@ Batch Loader::next() {
   Batch batch;
   batch.sequences = options_.batch_sequences;
   batch.length = options_.sequence_length;
-  batch.position = current_.position + options_.rank * options_.batch_sequences;
   batch.tokens = current_.tokens;
   batch.targets = current_.targets;
   batch.first_key = current_.first_key;

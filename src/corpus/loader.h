@@ -47,7 +47,6 @@ LoaderOptions sequential_loader(const DataConfig& data, const std::vector<std::s
 struct Batch {
   std::int64_t sequences = 0;               // B
   std::int64_t length = 0;                  // T
-  std::int64_t position = 0;                // global sample index of row 0
   std::span<const std::int32_t> tokens;     // (B, T)
   std::span<const std::int32_t> targets;    // (B, T), the token after each, or kNoTarget
   std::span<const std::int32_t> first_key;  // (B, T), empty without document_mask: position within

@@ -1,5 +1,7 @@
 #include "corpus/loader.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <memory>
 #include <numeric>
@@ -213,6 +215,24 @@ TEST_F(LoaderTest, a_vocabulary_that_is_too_small_is_known_from_the_manifest) {
   expect_contains(message, "set model.vocab_size");
   options_.vocab_size += 1;
   Loader{options_};
+  // Of every folder.
+  const TemporaryFolder other;
+  write_shard(other / "a.bin", Ids(100));
+  options_.files.insert(options_.files.begin(), other.name("a.bin"));
+  options_.vocab_size -= 1;
+  error_of(ErrorKind::data, [&] { Loader{options_}; });
+}
+
+TEST_F(LoaderTest, more_shards_may_be_open_than_the_usual_limit) {
+  rlimit usual{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &usual), 0);
+  const rlimit low{100, usual.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &low), 0);
+  Loader{options_};
+  rlimit raised{};
+  ::getrlimit(RLIMIT_NOFILE, &raised);
+  ::setrlimit(RLIMIT_NOFILE, &usual);
+  EXPECT_EQ(raised.rlim_cur, usual.rlim_max);
 }
 
 TEST_F(LoaderTest, a_folder_is_no_shard) {
@@ -254,6 +274,16 @@ TEST_F(LoaderTest, the_fingerprint_tells_other_data_from_the_same) {
   EXPECT_NE(changed, before) << "the content counts";
   std::filesystem::rename(moved / "train_2.bin", moved / "train_3.bin");
   EXPECT_NE(Loader(options_).fingerprint(), changed) << "the name counts";
+
+  Ids many(20000);
+  options_.files = {moved.name("many.bin")};
+  std::set<std::string> fingerprints;
+  for (const std::size_t place : {0, 10000, 19999}) {
+    many[place] = 1;
+    write_shard(moved / "many.bin", many);
+    fingerprints.insert(Loader(options_).fingerprint());
+  }
+  EXPECT_EQ(fingerprints.size(), 3U) << "the middle and the end count";
 }
 
 TEST(ShuffledIndex, is_a_bijection_for_every_count) {
@@ -335,6 +365,9 @@ TEST_F(LoaderTest, examples_predict_their_completions) {
   EXPECT_EQ(loader.samples(), 2);
   EXPECT_EQ(loader.targets(2), 2 + 4);
   EXPECT_EQ(loader.targets(3), 2 + 4 + 2) << "the next epoch begins";
+  loader.seek(1);
+  EXPECT_EQ(loader.targets(1), 4);
+  loader.seek(0);
   const Batch batch = loader.next();
   EXPECT_EQ(Ids(batch.tokens.begin(), batch.tokens.end()),
             (Ids{256, 'a', 'b', 'c', 256, 256, 'x', 'y', 'z', 256}));
@@ -351,6 +384,10 @@ TEST_F(LoaderTest, examples_that_cannot_be_trained_on_name_file_and_line) {
   options_.files = {folder_.name("train.jsonl")};
   options_.tokenizer = "bytes";
   options_.batch_sequences = 1;
+  write_all(folder_ / "train.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n");
+  options_.vocab_size = 256;  // bytes and the end of text are 257
+  expect_contains(error_of(ErrorKind::data, [&] { Loader loader(options_); }), "has 257 ids");
+  options_.vocab_size = 257;
   for (const char* line : {"{\"prompt\": \"abcdefgh\", \"completion\": \"i\"}",
                            "{\"prompt\": \"a\"}", "{\"prompt\": \"a\", \"completion\": \"\"}"}) {
     write_all(folder_ / "train.jsonl", std::string("\n") + line + "\n");

@@ -75,6 +75,13 @@ TEST(Shard, header_is_that_of_llm_c) {
   EXPECT_EQ(header[1], 7);
 }
 
+TEST(Shard, a_header_counts_more_than_an_index_beside_it) {
+  const TemporaryFolder folder;
+  write_shard(folder / "a.bin", Ids{1, 2, 3});
+  write_all(folder / "a.idx", "of something else");
+  EXPECT_EQ(Shard(folder / "a.bin").tokens(), 3);
+}
+
 TEST(Shard, bad_files_are_errors_with_file_and_offset) {
   struct Case {
     const char* name;
@@ -186,10 +193,15 @@ TEST(ShardWriter, a_disk_that_fails_leaves_the_folder_as_it_was) {
   const Ids tokens(1 << 20, 7);  // more than one buffer
   int calls = 0;
   int fail_at = 0;
-  base::set_disk_fault_hook([&](base::DiskCall, const std::filesystem::path&) {
+  std::vector<base::DiskCall> order;
+  base::set_disk_fault_hook([&](base::DiskCall call, const std::filesystem::path&) {
+    order.push_back(call);
     return base::DiskFault{.error = ++calls == fail_at ? ENOSPC : 0};
   });
   write_shard(folder / "whole.bin", tokens);
+  using enum base::DiskCall;
+  EXPECT_EQ(std::vector(order.end() - 3, order.end()),
+            (std::vector{sync_file, rename, sync_folder}));
   const int last = calls;
   EXPECT_GE(last, 7);  // create, header, two buffers, header, sync, rename
   // The rename is there and only its folder is not synced when the last call fails.

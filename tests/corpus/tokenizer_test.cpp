@@ -52,6 +52,30 @@ TEST(Tokenizer, byte_level_ids_are_the_bytes) {
   EXPECT_EQ(bytes.decode(Ids{72, 105, 256}), "Hi<|endoftext|>");
 }
 
+/// With more ids than a line of the encoder's cache holds, and many words for each line.
+TEST(Tokenizer, words_of_every_length_come_back_from_the_cache) {
+  std::string text;
+  for (int round = 0; round < 2; ++round) {
+    for (int word = 0; word < 1000; ++word) {
+      text += ' ';
+      for (int i = 0; i < 3 + word % 13; ++i) {
+        text += static_cast<char>('a' + (word * (i + 1) + word / 26) % 26);
+      }
+    }
+  }
+  EXPECT_EQ(Tokenizer::byte_level().encode(text), Ids(text.begin(), text.end()));
+}
+
+TEST(Tokenizer, of_two_special_tokens_the_longer_is_taken) {
+  Vocabulary vocabulary = Tokenizer::byte_level().vocabulary();
+  for (const char* text : {"<|a|>", "<|a|><|b|>"}) {
+    vocabulary.special.push_back({text, static_cast<std::int32_t>(vocabulary.tokens.size())});
+    vocabulary.tokens.emplace_back(text);
+  }
+  const Tokenizer tokenizer(vocabulary);
+  EXPECT_EQ(tokenizer.encode("<|a|><|b|>x<|a|>", SpecialText::recognized), (Ids{258, 'x', 257}));
+}
+
 TEST(Tokenizer, the_text_of_a_special_token_is_text_unless_asked) {
   const std::string text = "a<|endoftext|>b<|endoftext";
   const Ids ordinary = small().encode(text);
