@@ -13,10 +13,7 @@ SequenceLogits all_logits(device::Stream& stream, const model::Model& model, cor
   const std::int64_t vocab_size = model.config().vocab_size;
   device::Arena arena(stream.device());
   model::Activations activations = model.evaluation_activations(batch, length, arena);
-  const device::Shape shape{batch, length};
-  const device::Tensor tokens = arena.allocate("tokens", device::DType::i32, shape);
-  const device::Tensor targets = arena.allocate("tokens", device::DType::i32, shape);
-  const device::Tensor first_key = arena.allocate("tokens", device::DType::i32, shape);
+  const DeviceBatch on_device(batch, length, arena);
   SequenceLogits all;
   all.logits.reserve(static_cast<std::size_t>(sequences * length * vocab_size));
   // Rows come in order, and columns behind the vocabulary are left out.
@@ -32,7 +29,7 @@ SequenceLogits all_logits(device::Stream& stream, const model::Model& model, cor
   for (std::int64_t done = 0; done < sequences; done += batch) {
     const corpus::Batch next = loader.next();
     all.tokens.insert(all.tokens.end(), next.tokens.begin(), next.tokens.end());
-    model.forward(stream, activations, upload(stream, next, tokens, targets, first_key), collect);
+    model.forward(stream, activations, on_device.upload(stream, next), collect);
     progress(batch * length);
   }
   return all;

@@ -17,7 +17,6 @@ namespace {
 static_assert(corpus::kNoTarget == kernels::kIgnoredTarget);
 
 using device::DType;
-using device::Shape;
 using device::Tensor;
 
 Tensor copy_of(Stream& stream, std::span<const std::int32_t> values, const Tensor& destination) {
@@ -42,27 +41,28 @@ double student_quantile(std::int64_t degrees) {
 
 }  // namespace
 
-model::TokenBatch upload(Stream& stream, const corpus::Batch& batch, const Tensor& tokens,
-                         const Tensor& targets, const Tensor& first_key) {
+DeviceBatch::DeviceBatch(std::int64_t batch, std::int64_t length, device::Arena& arena)
+    : tokens_(arena.allocate("tokens", DType::i32, {batch, length})),
+      targets_(arena.allocate("tokens", DType::i32, {batch, length})),
+      first_key_(arena.allocate("tokens", DType::i32, {batch, length})) {}
+
+model::TokenBatch DeviceBatch::upload(Stream& stream, const corpus::Batch& batch) const {
   model::TokenBatch result;
-  result.tokens = copy_of(stream, batch.tokens, tokens);
-  result.targets = copy_of(stream, batch.targets, targets);
-  if (!batch.first_key.empty()) result.first_key = copy_of(stream, batch.first_key, first_key);
+  result.tokens = copy_of(stream, batch.tokens, tokens_);
+  result.targets = copy_of(stream, batch.targets, targets_);
+  if (!batch.first_key.empty()) result.first_key = copy_of(stream, batch.first_key, first_key_);
   return result;
 }
 
 TokenLosses::TokenLosses(const model::Model& model, model::Activations& activations,
                          device::Arena& arena)
-    : model_(model), activations_(activations) {
-  const Shape shape{activations.options.batch, activations.options.length};
-  tokens_ = arena.allocate("tokens", DType::i32, shape);
-  targets_ = arena.allocate("tokens", DType::i32, shape);
-  first_key_ = arena.allocate("tokens", DType::i32, shape);
-}
+    : model_(model),
+      activations_(activations),
+      batch_(activations.options.batch, activations.options.length, arena) {}
 
 BatchLosses TokenLosses::next(Stream& stream, corpus::Loader& loader) {
   const corpus::Batch batch = loader.next();
-  model_.forward(stream, activations_, upload(stream, batch, tokens_, targets_, first_key_));
+  model_.forward(stream, activations_, batch_.upload(stream, batch));
   losses_ = device::to_host(stream, activations_.losses);
   return {batch.sequences, batch.length, losses_, batch.targets};
 }

@@ -22,6 +22,19 @@ struct BatchLosses {
   std::span<const std::int32_t> targets;  // (B, T)
 };
 
+/// Where batches of a loader stand on the device that computes.
+class DeviceBatch {
+ public:
+  /// `batch` sequences of `length` tokens.
+  DeviceBatch(std::int64_t batch, std::int64_t length, device::Arena& arena);
+
+  /// Replaces the batch before.
+  model::TokenBatch upload(Stream& stream, const corpus::Batch& batch) const;
+
+ private:
+  device::Tensor tokens_, targets_, first_key_;  // (B, T) i32
+};
+
 /// Runs a model over batches of a loader. The activations' (B, T) must be the loader's.
 class TokenLosses {
  public:
@@ -33,13 +46,9 @@ class TokenLosses {
  private:
   const model::Model& model_;
   model::Activations& activations_;
-  device::Tensor tokens_, targets_, first_key_;  // (B, T) i32 on the device
+  DeviceBatch batch_;
   std::vector<double> losses_;
 };
-
-/// The loader's arrays as tensors on the device of `tokens`, `targets` and `first_key` (B, T) i32.
-model::TokenBatch upload(Stream& stream, const corpus::Batch& batch, const device::Tensor& tokens,
-                         const device::Tensor& targets, const device::Tensor& first_key);
 
 struct LossSum {
   double nats = 0.0;

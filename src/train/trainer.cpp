@@ -186,8 +186,7 @@ void Trainer::forward_backward(const StopSignals& signals, Watchdog& watchdog) {
   for (std::int64_t micro = 0; micro < micro_batches; ++micro) {
     const bool last = micro + 1 == micro_batches;
     const device::Range range("micro-batch", micro);
-    const model::TokenBatch batch = evaluation::upload(stream_, loader_->next(), state_->tokens,
-                                                       state_->targets, state_->first_key);
+    const model::TokenBatch batch = state_->batch.upload(stream_, loader_->next());
     state_->model.forward_for_training(stream_, state_->activations, batch, loss_scale);
     state_->model.backward(stream_, state_->activations, batch, last ? sum : nullptr);
     const device::Shape rows{state_->activations.rows()};

@@ -133,12 +133,7 @@ TrainingState::TrainingState(const RunConfig& config, std::int64_t micro_batch, 
       activations(config.model, model.attention_row_values(),
                   activation_options(config, micro_batch), arena),
       optimizer(model.parameters(), config.optimizer, arena),
-      tokens(
-          arena.allocate("tokens", device::DType::i32, {micro_batch, config.data.sequence_length})),
-      targets(
-          arena.allocate("tokens", device::DType::i32, {micro_batch, config.data.sequence_length})),
-      first_key(
-          arena.allocate("tokens", device::DType::i32, {micro_batch, config.data.sequence_length})),
+      batch(micro_batch, config.data.sequence_length, arena),
       loss_total(arena.allocate("losses", device::DType::f64, {2})),
       validation(model, activations, arena) {
   const params::ParameterSet& set = model.parameters();

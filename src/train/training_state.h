@@ -25,9 +25,7 @@ struct TrainingState {
   model::Model model;
   model::Activations activations;  // validation runs in them too
   optim::AdamwOptimizer optimizer;
-  device::Tensor tokens;      // (B, T) i32
-  device::Tensor targets;     // (B, T) i32
-  device::Tensor first_key;   // (B, T) i32
+  evaluation::DeviceBatch batch;
   device::Tensor loss_total;  // (2) f64: sum of losses, targets that count
   /// Rank 0 of a sharded optimizer under bf16: the master weights of all ranks, for checkpoints, on
   /// the host; otherwise empty.
