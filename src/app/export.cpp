@@ -64,10 +64,7 @@ void add_export(CLI::App& program) {
   command->add_option("--out", options->out, "Folder to write; must not exist yet, or be empty")
       ->required();
   add_choice(*command, "--dtype", options->dtype, kDTypes, "Of the weights; fp32 is exact");
-  command->add_option(
-      "--tokenizer", options->tokenizer,
-      "bytes, a folder or a tokenizer.json; default the one beside the shards, or of "
-      "the run");
+  command->add_option("--tokenizer", options->tokenizer, kModelTokenizerHelp);
   command->add_option("--file-gigabytes", options->file_gigabytes, "Size that splits the weights")
       ->check(positive_number())
       ->capture_default_str();

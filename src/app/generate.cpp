@@ -87,9 +87,7 @@ void add_generate(CLI::App& program) {
   command->add_option("--seed", options->sampling.seed, "The same seed draws the same text")
       ->check(non_negative_number())
       ->capture_default_str();
-  command->add_option(
-      "--tokenizer", options->tokenizer,
-      "bytes, a folder or a tokenizer.json; default the one beside the shards, or of the run");
+  command->add_option("--tokenizer", options->tokenizer, kModelTokenizerHelp);
   command->callback([command, options] { run_generate(*command, *options); });
 }
 

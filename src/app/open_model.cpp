@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/log.h"
+#include "checkpoint/checkpoint_store.h"
 #include "checkpoint/match.h"
 #include "device/parallel.h"
 
@@ -21,6 +22,14 @@ OpenModel::OpenModel(checkpoint::LoadedCheckpoint from, const std::vector<std::s
   model.parameters().refresh_compute(stream);
 }
 
+std::filesystem::path run_of(const checkpoint::LoadedCheckpoint& loaded) {
+  const std::filesystem::path folder =
+      std::filesystem::absolute(loaded.folder()).lexically_normal();
+  const std::filesystem::path run = folder.parent_path().parent_path();
+  return checkpoint::checkpoints_folder(run) == folder.parent_path() ? run
+                                                                     : std::filesystem::path();
+}
+
 std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
                                                 const std::vector<std::string>& shards,
                                                 std::int64_t vocab_size,
@@ -32,7 +41,7 @@ std::optional<corpus::Tokenizer> find_tokenizer(const std::string& name,
   } else {
     std::vector<fs::path> places;
     if (!shards.empty()) places.push_back(fs::path(shards.front()).parent_path());
-    places.push_back(loaded.folder().parent_path().parent_path());  // RUN/checkpoints/step_N
+    if (const fs::path run = run_of(loaded); !run.empty()) places.push_back(run);
     const auto place = std::ranges::find_if(
         places, [](const fs::path& folder) { return fs::exists(folder / corpus::kTokenizerFile); });
     if (place == places.end()) return std::nullopt;

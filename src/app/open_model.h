@@ -24,6 +24,14 @@ struct OpenModel {
   model::Model model;
 };
 
+/// The run's folder that a checkpoint lies in, RUN of RUN/checkpoints/step_N; empty where it lies
+/// in none.
+std::filesystem::path run_of(const checkpoint::LoadedCheckpoint& loaded);
+
+/// Of the option --tokenizer that find_tokenizer() and those below it take.
+inline constexpr char kModelTokenizerHelp[] =
+    "bytes, a folder or a tokenizer.json; default the one beside the shards, or of the run";
+
 /// `name` as for Tokenizer::named; empty: tokenizer.json beside the first of `shards`, else the one
 /// in the folder of the checkpoint's run; nothing when there is none.
 /// Error(data) when its vocabulary is larger than the model's, `vocab_size`.

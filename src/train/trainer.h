@@ -47,6 +47,7 @@ class Trainer {
  private:
   // How a run begins, goes on and goes back: trainer_start.cpp.
   void begin();
+  void introduce(bool is_done) const;
   void start();
   void start_from(const checkpoint::LoadedCheckpoint& loaded);
   void resume(const checkpoint::LoadedCheckpoint& loaded);

@@ -120,6 +120,12 @@ void Trainer::begin() {
     keep_tokenizer(folder_, config_);
   });
   state_->model.parameters().refresh_compute(stream_);
+  introduce(is_done);
+  if (step_ >= config_.training.steps && saved_step_ < step_) save();
+}
+
+/// Says in the log what the run is, and what may be wrong with it.
+void Trainer::introduce(bool is_done) const {
   if (const std::string text = device_text(config_, seating_.place.device); !text.empty()) {
     folder_.info(config_.name + ": " + text);
   }
@@ -139,7 +145,6 @@ void Trainer::begin() {
                  "; raise " + (config_.training.epochs > 0 ? "training.epochs" : "training.steps") +
                  " to train on");
   }
-  if (step_ >= config_.training.steps && saved_step_ < step_) save();
 }
 
 /// With the first line of metrics.jsonl.

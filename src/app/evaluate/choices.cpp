@@ -198,9 +198,7 @@ void add_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation,
                    "Longest context; what is longer loses its beginning; default the training "
                    "length")
       ->check(positive_number());
-  task->add_option("--tokenizer", options->tokenizer,
-                   "bytes, a folder or a tokenizer.json; default the one beside the shards, or of "
-                   "the run");
+  task->add_option("--tokenizer", options->tokenizer, kModelTokenizerHelp);
   task->add_flag("--items", options->items, "Write the log-likelihood of every item too");
   options->result.add_to(*task);
   task->callback([evaluation, options, run] {

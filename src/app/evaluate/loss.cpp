@@ -121,8 +121,7 @@ void add_task(CLI::App& evaluate, const std::shared_ptr<Evaluation>& evaluation,
   task->add_option("--sequences", options->sequences, "How many; default all")
       ->check(positive_number());
   task->add_option("--tokenizer", options->tokenizer,
-                   "For bits per byte: bytes, a folder or a tokenizer.json; default the one beside "
-                   "the shards, or of the run");
+                   std::string("For bits per byte: ") + kModelTokenizerHelp);
   options->result.add_to(*task);
   task->callback([evaluation, options, run] {
     evaluate_each(*evaluation, options->result, [&](OpenModel& open, const std::filesystem::path&) {

@@ -5,7 +5,7 @@
 #include <map>
 #include <set>
 
-#include "checkpoint/checkpoint_store.h"
+#include "app/open_model.h"
 
 namespace ssmax::app {
 
@@ -20,10 +20,10 @@ struct Place {
 };
 
 Place place_of(const checkpoint::LoadedCheckpoint& loaded) {
-  const fs::path folder = fs::absolute(loaded.folder()).lexically_normal();
-  const fs::path run = folder.parent_path().parent_path();
-  if (checkpoint::checkpoints_folder(run) != folder.parent_path()) return {folder, ""};
-  return {run, folder.filename().string()};
+  if (const fs::path run = run_of(loaded); !run.empty()) {
+    return {run, loaded.folder().filename().string()};
+  }
+  return {fs::absolute(loaded.folder()).lexically_normal(), ""};
 }
 
 /// The last `count` folders of the run's path, and the step.

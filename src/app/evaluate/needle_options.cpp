@@ -28,9 +28,7 @@ void NeedleOptions::add_to(CLI::App& task) {
       ->capture_default_str();
   add_choice(task, "--needles", needles, kNamesOf<corpus::NeedleSplit>,
              "Cities and numbers: those of training, or others");
-  task.add_option("--tokenizer", tokenizer,
-                  "bytes, a folder or a tokenizer.json; default the one beside the shards, or of "
-                  "the run");
+  task.add_option("--tokenizer", tokenizer, kModelTokenizerHelp);
   result.add_to(task);
 }
 
