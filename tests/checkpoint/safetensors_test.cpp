@@ -166,8 +166,16 @@ TEST_F(SafetensorsTest, reading_says_what_does_not_fit) {
   std::array<double, 6> wide{};
   EXPECT_EQ(reading("x", view(wide.data(), {2, 3})),
             path_.string() + ": tensor \"x\": expected the dtype F64, found F32");
+  std::array<std::byte, 24> bytes{};
+  EXPECT_NE(checkpoint_error([&] { file.read_bytes(*file.find("x"), 4, bytes); }), "");
   std::array<std::int32_t, 6> integers{};
   EXPECT_NE(checkpoint_error([&] { file.read_converted("x", view(integers.data(), {2, 3})); }), "");
+}
+
+TEST_F(SafetensorsTest, a_name_is_written_once) {
+  const std::array<float, 1> value{};
+  const NamedTensor named{"x", view(value.data(), {1})};
+  EXPECT_THROW(write_safetensors(path_, std::vector<NamedTensor>{named, named}), std::logic_error);
 }
 
 TEST_F(SafetensorsTest, a_file_that_shrinks_is_an_error) {

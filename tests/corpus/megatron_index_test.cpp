@@ -45,6 +45,14 @@ std::string token_text(const Ids& ids, std::size_t width) {
 const Ids kIds = {5, 6, 50256, 7, 50256, 8, 9, 10, 50256};
 const std::vector<std::int32_t> kLengths = {3, 2, 0, 4};
 
+TEST(MegatronIndex, more_sequences_than_are_looked_at_at_a_time) {
+  const TemporaryFolder folder;
+  std::vector<std::int32_t> lengths(70000);
+  for (std::size_t i = 0; i < lengths.size(); ++i) lengths[i] = static_cast<std::int32_t>(i % 3);
+  write_all(folder / "a.idx", index_text(8, lengths, 2));
+  EXPECT_EQ(read_megatron_index(folder / "a.idx").tokens, 69999);
+}
+
 TEST(MegatronIndex, both_types_are_read_as_shards) {
   const TemporaryFolder folder;
   for (const auto& [code, width] : {std::pair<int, int>{8, 2}, {4, 4}}) {

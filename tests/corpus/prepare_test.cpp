@@ -221,6 +221,35 @@ TEST(PieceReader, pieces_of_any_size_join_to_the_text_and_cut_no_pre_token) {
   }
 }
 
+TEST(PieceReader, pieces_of_lines_know_their_line) {
+  const TemporaryFolder folder;
+  std::vector<std::string> names;
+  for (const char* name : {"a.jsonl", "b.jsonl"}) {
+    std::string lines;
+    for (int i = 0; i < 40; ++i) lines += "{\"text\": \"line " + std::to_string(i) + "\"}\n\n";
+    write_all(folder / name, lines);
+    names.push_back(folder.name(name));
+  }
+  const Inputs inputs = find_inputs(names);
+  PieceReader reader(inputs.files, 100);
+  const Input* input = nullptr;
+  std::int64_t line = 1;
+  while (const std::optional<Piece> piece = reader.next()) {
+    if (piece->input != input) line = 1;
+    input = piece->input;
+    EXPECT_EQ(piece->line, line);
+    line += std::count(piece->bytes.begin(), piece->bytes.end(), '\n');
+    EXPECT_LE(line, 81);
+  }
+  EXPECT_EQ(line, 81);
+}
+
+TEST(DocumentHash, is_of_the_beginning) {
+  const std::string front(64 << 10, 'a');
+  EXPECT_EQ(document_hash(front + "b"), document_hash(front + "cd"));
+  EXPECT_NE(document_hash("b"), document_hash("c"));
+}
+
 TEST(LastSafeCut, is_in_front_of_white_space_after_something_else) {
   EXPECT_EQ(last_safe_cut("ab cd"), 2U);
   EXPECT_EQ(last_safe_cut("ab  \n"), 2U);

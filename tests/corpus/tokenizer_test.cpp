@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <random>
 
+#include "base/utf8.h"
 #include "corpus/corpus_fixture.h"
 #include "corpus/splitter.h"
 
@@ -175,6 +176,35 @@ TEST(Tokenizer, files_written_are_read_back_the_same) {
   EXPECT_NE(small().hash(), Tokenizer::byte_level().hash());
 }
 
+TEST(Tokenizer, lines_may_end_as_on_windows) {
+  const TemporaryFolder folder;
+  small().save(folder / "");
+  std::filesystem::remove(folder / "tokenizer.json");
+  std::string lines;
+  for (const char c : read_all(folder / "merges.txt"))
+    lines += c == '\n' ? "\r\n" : std::string(1, c);
+  write_all(folder / "merges.txt", lines);
+  EXPECT_EQ(Tokenizer::load(folder / "").hash(), small().hash());
+}
+
+TEST(Tokenizer, the_hash_tells_texts_and_merges_apart) {
+  const auto hash_of = [](const std::vector<const char*>& tokens, bool exchanged) {
+    Vocabulary vocabulary = small().vocabulary();
+    vocabulary.tokens.insert(vocabulary.tokens.end(), tokens.begin(), tokens.end());
+    if (exchanged) std::swap(vocabulary.merges[0], vocabulary.merges[1]);
+    return Tokenizer(vocabulary).hash();
+  };
+  EXPECT_EQ(hash_of({"!!!", "!"}, false), hash_of({"!!!", "!"}, false));
+  EXPECT_NE(hash_of({"!!!", "!"}, false), hash_of({"!!", "!!"}, false));
+  EXPECT_NE(hash_of({}, false), hash_of({}, true));
+}
+
+TEST(Tokenizer, a_merge_gives_its_two_texts) {
+  Vocabulary vocabulary = small().vocabulary();
+  std::swap(vocabulary.merges[0].left, vocabulary.merges[0].right);
+  expect_contains(error_of(ErrorKind::data, [&] { Tokenizer tokenizer(vocabulary); }), "merge 0");
+}
+
 TEST(Splitter, cuts_as_gpt2_does) {
   const auto cut = [](std::string_view text) {
     std::vector<std::string> parts;
@@ -198,6 +228,19 @@ TEST(Splitter, cuts_as_gpt2_does) {
                 "b  "),
             (Parts{"a", "\xFF\xFE", "b", "  "}));
   EXPECT_EQ(cut(""), Parts{});
+  // White_Space of Unicode, and three that look like it.
+  const auto white = [](char32_t c) {
+    return (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+           c == 0x205F || c == 0x3000;
+  };
+  for (char32_t c = 1; c < 0x3010; ++c) {
+    EXPECT_EQ(is_white_space(c), white(c)) << static_cast<unsigned>(c);
+    if (!white(c) && c != 0x180E && c != 0x200B && c != 0x2060) continue;
+    std::string text = "!";
+    base::append_utf8(text, c);
+    EXPECT_EQ(cut(text).size(), white(c) ? 2U : 1U) << static_cast<unsigned>(c);
+  }
 }
 
 /// A vocabulary file as it should be, to be damaged.
@@ -220,11 +263,13 @@ TEST(Tokenizer, a_damaged_tokenizer_json_is_an_error_with_its_place) {
   const std::vector<Case> cases = {
       {"\"BPE\"", "\"WordPiece\"", "only byte-level BPE"},
       {"\"dropout\": null", "\"dropout\": 0.1", "model.dropout"},
+      {"\"dropout\": null", "\"ignore_merges\": true", "model.ignore_merges"},
       {"\"add_prefix_space\": false", "\"add_prefix_space\": true", "add_prefix_space"},
       {"\"use_regex\": true", "\"use_regex\": false", "use_regex"},
       {"\"normalizer\": null", "\"normalizer\": {\"type\": \"NFC\"}", "normalizer"},
       {"\"ByteLevel\"", "\"Whitespace\"", "pre_tokenizer"},
       {"\"a\": 64", "\"a\": 65", "two tokens have the id 65"},
+      {"\"a\": 64", "\"a\": 640", "no token has the id 64"},
       {"\"a\": 64", "\"a\": -1", "expected an id"},
       {"\"a\": 64", "\"a\": 99999999999", "expected an id"},
       {"\"a\": 64", "\"a\": 1.5", "expected the id"},
