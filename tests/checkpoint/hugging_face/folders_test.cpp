@@ -52,7 +52,9 @@ struct Drawn {
     Manifest manifest;
     const std::vector<std::int64_t> none(model.parameters().specs().size(), 0);
     add_step_counts(manifest, model.parameters(), none);
-    store.save(manifest, tensor_files(model_tensors(model.parameters())));
+    const device::Tensor& moments = model.parameters().flat_master();  // whatever they are
+    store.save(manifest, tensor_files(model_tensors(model.parameters()),
+                                      moment_tensors(model.parameters(), moments, moments)));
     return load(run);
   }
 
@@ -112,6 +114,26 @@ TEST_F(FoldersTest, gpt2_there_and_back) {
   expect_round_trip(tiny(untied), Form::gpt2);
 }
 
+/// As the files of the model without its head name them.
+TEST_F(FoldersTest, gpt2_is_read_without_its_prefix) {
+  const Drawn drawn(tiny(kGpt2));
+  const fs::path out = folder_.path() / "export";
+  export_to(out, drawn, {});
+  const SafetensorsFile file(out / kSingleFile);
+  device::Arena arena;
+  std::vector<NamedTensor> tensors;
+  for (const TensorInfo& info : file.tensors()) {
+    const device::Tensor values = arena.allocate("values", DType::f32, device::Shape(info.shape));
+    file.read(info.name, values);
+    tensors.push_back({info.name.substr(std::string_view("transformer.").size()), values, {}});
+  }
+  write_safetensors(out / kSingleFile, tensors, {});
+  const Drawn again(drawn.config, 77);
+  ForeignModel(out).read(again.model.parameters());
+  EXPECT_TRUE(
+      same_bytes(drawn.model.parameters().flat_master(), again.model.parameters().flat_master()));
+}
+
 TEST_F(FoldersTest, the_attention_temperature_is_ministral) {
   expect_round_trip(
       tiny({"normalizer.kind=temperature", "normalizer.beta=0.5", "normalizer.original_length=4"}),
@@ -128,6 +150,13 @@ TEST_F(FoldersTest, every_kind_there_and_back) {
   }
 }
 
+TEST_F(FoldersTest, what_a_public_form_lacks_keeps_our_own) {
+  expect_round_trip(tiny({"normalizer.kind=ssmax", "bias=true"}), Form::own);
+  std::vector<std::string> groups = kGpt2;
+  groups.emplace_back("num_key_value_heads=2");
+  expect_round_trip(tiny(groups), Form::own);
+}
+
 TEST_F(FoldersTest, several_files_have_an_index) {
   ExportOptions options;
   options.file_bytes = 6000;
@@ -136,6 +165,13 @@ TEST_F(FoldersTest, several_files_have_an_index) {
   EXPECT_TRUE(fs::exists(out / kIndexFile));
   EXPECT_FALSE(fs::exists(out / kSingleFile));
   EXPECT_GE(parts_of(out).size(), 3U);
+  std::int64_t bytes = 0;
+  for (const std::string& part : parts_of(out)) {
+    const SafetensorsFile file(out / part);
+    for (const TensorInfo& tensor : file.tensors()) bytes += tensor.bytes();
+  }
+  EXPECT_NE(read_all(out / kIndexFile).find("\"total_size\": " + std::to_string(bytes)),
+            std::string::npos);
   EXPECT_TRUE(fs::exists(out / "modeling_ssmax.py"));
 }
 
@@ -305,6 +341,15 @@ TEST_F(ImportTest, an_index_must_agree_with_its_files) {
   EXPECT_NE(error_with("\"transformer.wte.weight\"", "\"transformer.other\"").find("not"),
             std::string::npos);
   EXPECT_NE(error_with("\"weight_map\"", "\"weights\"").find("weight_map"), std::string::npos);
+  const std::string positions = "\"transformer.wpe.weight\": \"";
+  const std::string first = parts_of(out_).at(0);
+  const std::string file = index.substr(index.find(positions) + positions.size(), first.size());
+  const std::string other = parts_of(out_).at(file == first ? 1 : 0);
+  EXPECT_NE(error_with(positions + file, positions + other).find("places in " + other),
+            std::string::npos);
+  EXPECT_NE(
+      error_with(positions, "\"ghost\": \"" + first + "\", " + positions).find("does not hold"),
+      std::string::npos);
   fs::remove(out_ / parts_of(out_).at(1));
   EXPECT_NE(checkpoint_error([&] { import_all(); }), "");
 }
