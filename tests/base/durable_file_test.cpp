@@ -89,6 +89,8 @@ TEST_F(DurableFiles, AFullDiskSaysHowMuchIsNeeded) {
 TEST_F(DurableFiles, MoreThanTheDiskHoldsIsRefusedAtOnce) {
   // Either the file system says so or a limit on file sizes does; never a signal, never success.
   EXPECT_THROW(DurableFile(folder_ / "a", INT64_MAX / 2), Error);
+  const Faults no_fallocate(2, EOPNOTSUPP);
+  EXPECT_THROW(DurableFile(folder_ / "b", INT64_MAX / 2), Error);
 }
 
 TEST_F(DurableFiles, AnAtomicWriteIsWholeOrAbsentAtEveryFault) {

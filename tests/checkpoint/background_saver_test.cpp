@@ -88,6 +88,16 @@ TEST_F(BackgroundSaverTest, leaving_waits_for_the_save_in_flight) {
   expect_holds(load(run_.path()), tiny_);
 }
 
+TEST_F(BackgroundSaverTest, the_snapshot_grows) {
+  BackgroundSaver saver(store_);
+  std::vector<TensorFile> few = tiny_.files();
+  few.pop_back();
+  saver.start(tiny_.manifest(10), few);
+  saver.start(tiny_.manifest(20), tiny_.files());
+  EXPECT_EQ(saver.wait().size(), 2U);
+  expect_holds(load(run_.path()), tiny_);
+}
+
 TEST_F(BackgroundSaverTest, the_snapshot_is_made_once) {
   BackgroundSaver saver(store_);
   saver.reserve(tiny_.files());

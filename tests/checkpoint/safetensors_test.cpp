@@ -154,7 +154,8 @@ TEST(Safetensors, the_values_of_foreign_dtypes_are_known) {
 
 TEST_F(SafetensorsTest, reading_says_what_does_not_fit) {
   std::array<float, 6> values{};
-  write_safetensors(path_, std::vector<NamedTensor>{{"x", view(values.data(), {2, 3})}});
+  write_safetensors(path_, std::vector<NamedTensor>{{"x", view(values.data(), {2, 3})},
+                                                    {"z", view(values.data(), {6})}});
   const SafetensorsFile file(path_);
   const auto reading = [&](std::string_view name, const device::Tensor& to) {
     return checkpoint_error([&] { file.read(name, to); });

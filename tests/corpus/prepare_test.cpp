@@ -28,6 +28,7 @@ class PrepareTest : public testing::Test {
     write_all(folder_ / "texts/.hidden", "hidden");
     write_all(folder_ / "texts/binary", std::string("bin\0ary", 7));
     write_all(folder_ / "texts/empty.txt", "");
+    std::filesystem::create_symlink("a.txt", folder_ / "texts/link.md");
     write_all(folder_ / "lines.jsonl",
               "{\"text\": \"one\\n\"}\n\n{\"id\": 7, \"text\": \"t\\u00e9\"}\r\n{\"text\": \"\"}\n"
               "{\"text\": \"last\"}");
