@@ -74,8 +74,9 @@ TEST(Watchdog, AProcessThatWasStoppedIsNotBlamed) {
     Watchdog watchdog(
         0, [](const base::Error&) { _exit(1); }, 0.005);
     const Watchdog::Section section(watchdog, "training", 0.4);
-    raise(SIGSTOP);
     std::this_thread::sleep_for(milliseconds(30));  // a few ticks
+    raise(SIGSTOP);
+    std::this_thread::sleep_for(milliseconds(30));
     _exit(0);
   }
   int status = 0;
