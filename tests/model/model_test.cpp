@@ -245,6 +245,23 @@ TEST(ParameterLayout, PaperModelHas162MParameters) {
   EXPECT_EQ(count_flops(config, 1024).matmul_parameters, 162148608 - 50257 * 768 - 25 * 768);
 }
 
+TEST(ParameterLayout, ResidualProjectionsStartSmallerTheMoreLayersThereAre) {
+  const ModelConfig config = small_config("ssmax");
+  Arena arena({}, device::ArenaMode::plan);
+  const Model model(config, DType::f32, params::Gradients::none, arena);
+  for (const params::ParameterSpec& spec : model.parameters().specs()) {
+    if (spec.init.kind != params::Init::Kind::normal) continue;
+    const bool residual =
+        spec.name.ends_with("o_proj.weight") || spec.name.ends_with("down_proj.weight");
+    EXPECT_DOUBLE_EQ(spec.init.value, residual ? 0.02 / std::sqrt(6.0) : 0.02) << spec.name;
+    for (int block = 0; block < 3; ++block) {
+      if (spec.name.starts_with("model.layers." + std::to_string(block))) {
+        EXPECT_EQ(spec.section, model.parts().layout.section_of_block(block)) << spec.name;
+      }
+    }
+  }
+}
+
 TEST(ModelConfig, ChecksWhatBelongsTogether) {
   const auto parse = [](const char* text) { base::parse_config<ModelConfig>(text, "test"); };
   EXPECT_THROW(parse(R"({"hidden_size": 30, "num_attention_heads": 4})"), base::Error);

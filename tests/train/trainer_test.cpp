@@ -377,6 +377,8 @@ TEST_F(TrainerTest, AnotherVariantAtResumeIsRefused) {
   EXPECT_THROW(Trainer(config(shifted), folder("other")), base::Error);
   shifted.push_back("--start.allow_change=model.normalizer");
   run(config(shifted), "other");
+  // The weights alone are taken over.
+  EXPECT_NE(metrics("other").find(R"("event":"step","step":1,)"), std::string::npos);
 }
 
 TEST_F(TrainerTest, ZeroStepsAfterASwapWriteACheckpoint) {
