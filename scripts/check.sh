@@ -59,7 +59,8 @@ tidy() {
   [[ ${#files[@]} == 0 ]] && return
   # clang refuses what only g++ knows.
   mkdir -p build/cpu/tidy
-  sed 's/ -fno-thread-jumps//' build/cpu/compile_commands.json >build/cpu/tidy/compile_commands.json
+  sed -E 's/ -(fno-thread-jumps|m(move|store)-max=128)//g' build/cpu/compile_commands.json \
+    >build/cpu/tidy/compile_commands.json
   printf '%s\n' "${files[@]}" |
     xargs -P "$(nproc)" -n 4 clang-tidy --quiet -p build/cpu/tidy
 }

@@ -12,6 +12,7 @@
 
 /// Called with any bytes; must return 0. A crash, a sanitizer's report or an exception that leaves
 /// it is a finding.
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer's name
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 
 namespace ssmax::fuzz {
