@@ -5,6 +5,13 @@ set(SSMAX_GIT_HASH unknown)
 if(GIT)
   execute_process(COMMAND ${GIT} -C ${CMAKE_SOURCE_DIR} rev-parse --short=12 HEAD
                   OUTPUT_VARIABLE SSMAX_GIT_HASH OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  # It grows with every commit and checkout: the program never names the one before.
+  execute_process(COMMAND ${GIT} -C ${CMAKE_SOURCE_DIR} rev-parse --git-path logs/HEAD
+                  OUTPUT_VARIABLE git_log OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  get_filename_component(git_log "${git_log}" ABSOLUTE BASE_DIR ${CMAKE_SOURCE_DIR})
+  if(EXISTS ${git_log} AND NOT IS_DIRECTORY ${git_log})
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${git_log})
+  endif()
 endif()
 if(NOT SSMAX_GIT_HASH)  # no repository, or that of another user
   set(SSMAX_GIT_HASH unknown)
