@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <iterator>
 #include <set>
 
 #include "base/errors.h"
@@ -67,15 +68,20 @@ void add_folder(Inputs& inputs, const path& folder) {
   }
 }
 
-path identity(const Input& input) { return std::filesystem::weakly_canonical(input.path); }
-
 /// Whoever names a folder and a file of it, or finds one behind two links, means its text once.
 void drop_repeats(Inputs& inputs) {
   std::set<path> seen;
-  std::erase_if(inputs.files,
-                [&](const Input& input) { return !seen.insert(identity(input)).second; });
+  std::erase_if(inputs.files, [&](const Input& input) {
+    return !seen.insert(weakly_canonical(input.path)).second;
+  });
   inputs.bytes = 0;
   for (const Input& input : inputs.files) inputs.bytes += input.bytes;
+}
+
+std::vector<path> paths_of(const Inputs& inputs) {
+  std::vector<path> paths;
+  for (const Input& input : inputs.files) paths.push_back(input.path);
+  return paths;
 }
 
 }  // namespace
@@ -101,16 +107,22 @@ Inputs find_inputs(std::span<const std::string> names) {
   return inputs;
 }
 
+std::vector<path> shared_files(std::span<const path> files, std::span<const path> others) {
+  std::set<path> identities;
+  for (const path& other : others) identities.insert(weakly_canonical(other));
+  std::vector<path> shared;
+  std::ranges::copy_if(files, std::back_inserter(shared), [&](const path& file) {
+    return identities.contains(weakly_canonical(file));
+  });
+  return shared;
+}
+
 void require_apart(const Inputs& train, const Inputs& validation) {
-  std::set<path> trained;
-  for (const Input& input : train.files) trained.insert(identity(input));
-  for (const Input& input : validation.files) {
-    if (trained.contains(identity(input))) {
-      fail(input.path,
-           "is among the texts for training and among those for validation; name it once, or let "
-           "the validation fraction choose");
-    }
-  }
+  const std::vector<path> both = shared_files(paths_of(validation), paths_of(train));
+  if (both.empty()) return;
+  fail(both.front(),
+       "is among the texts for training and among those for validation; name it once, or let the "
+       "validation fraction choose");
 }
 
 PieceReader::PieceReader(std::span<const Input> inputs, std::int64_t piece_bytes)

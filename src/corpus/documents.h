@@ -35,6 +35,10 @@ struct Inputs {
 /// not binary (a NUL in its first 4 KiB). A file that is named twice counts once. Error(data) for a
 /// name without files, or when all are empty.
 Inputs find_inputs(std::span<const std::string> names);
+/// Those of `files` that are among `others` too, also under another name.
+std::vector<std::filesystem::path> shared_files(std::span<const std::filesystem::path> files,
+                                                std::span<const std::filesystem::path> others);
+
 /// Error(data) when a file is among both.
 void require_apart(const Inputs& train, const Inputs& validation);
 

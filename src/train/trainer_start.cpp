@@ -7,6 +7,7 @@
 #include "checkpoint/load.h"
 #include "checkpoint/match.h"
 #include "comm/agreement.h"
+#include "corpus/documents.h"
 #include "corpus/tokenizer.h"
 #include "train/trainer.h"
 
@@ -134,8 +135,10 @@ void Trainer::introduce(bool is_done) const {
       summary(config_, plan_, state_->model.parameters().parameter_elements(), ranks_.size()) +
       ", run folder " + folder_.path().string());
   if (validation_ && ranks_.is_root()) {
-    for (const std::string& file : validation_->trained_files(config_.data)) {
-      folder_.warn("data.validation: " + file +
+    for (const std::filesystem::path& file :
+         corpus::shared_files(corpus::expand_globs(config_.data.validation),
+                              corpus::expand_globs(config_.data.train))) {
+      folder_.warn("data.validation: " + file.string() +
                    " is in data.train too, so that its loss is of text that the run learns");
     }
   }

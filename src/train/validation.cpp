@@ -1,8 +1,6 @@
 #include "train/validation.h"
 
 #include <algorithm>
-#include <filesystem>
-#include <set>
 #include <vector>
 
 #include "base/checked.h"
@@ -27,19 +25,6 @@ Validation::Validation(const RunConfig& config, std::int64_t micro_batch)
       sequences_(std::min(
           loader_.samples(),
           base::checked_product(config.validation.batches, config.training.batch_sequences))) {}
-
-std::vector<std::string> Validation::trained_files(const corpus::DataConfig& data) const {
-  const auto identity = [](const std::filesystem::path& file) {
-    return std::filesystem::weakly_canonical(file);
-  };
-  std::set<std::filesystem::path> trained;
-  for (const auto& file : corpus::expand_globs(data.train)) trained.insert(identity(file));
-  std::vector<std::string> both;
-  for (const auto& file : corpus::expand_globs(data.validation)) {
-    if (trained.contains(identity(file))) both.push_back(file.string());
-  }
-  return both;
-}
 
 bool Validation::is_due(std::int64_t step, std::int64_t steps) const {
   const std::int64_t every = config_.every_steps;

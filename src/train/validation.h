@@ -2,7 +2,6 @@
 
 #include <functional>
 #include <string>
-#include <vector>
 
 #include "comm/communicator.h"
 #include "evaluation/token_losses.h"
@@ -19,8 +18,6 @@ class Validation {
   Validation(const RunConfig& config, std::int64_t micro_batch);
 
   const std::string& fingerprint() const { return loader_.fingerprint(); }
-  /// Files that the run trains on too.
-  std::vector<std::string> trained_files(const corpus::DataConfig& data) const;
   /// Whether one belongs behind `step` steps of a run of `steps`.
   bool is_due(std::int64_t step, std::int64_t steps) const;
   /// Mean over the batches of all ranks; `beat` is called after each of this rank's. Collective.
